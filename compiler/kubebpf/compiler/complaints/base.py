@@ -1,0 +1,85 @@
+"""What every diagnostic is made of. A diagnostic is a frozen dataclass that says what is wrong; `render` words it.
+
+    @dataclass(frozen=True, kw_only=True)
+    class UnknownVariable(Complaint):
+        title: ClassVar[str] = "Undefined or undeclared variable: {name}"
+        name: str
+
+    report.add(UnknownVariable(span=node.span, name="$x", help=("did you mean $y?",)))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal
+
+from kubebpf.compiler.syntax.span import Source, Span
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A further remark, with a place of its own when it has one ("expanded from", "first assigned here")."""
+
+    text: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complaint:
+    """A diagnostic: `title` is a template over the dataclass's own fields.
+
+    Args:
+        span: the place that the caret line underlines.
+        help: hints, one a line, printed as `HINT: …`.
+        notes: further places and remarks.
+    """
+
+    title: ClassVar[str]
+    severity: ClassVar[Severity] = "error"
+
+    span: Span
+    help: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = field(default=())
+
+    @property
+    def message(self) -> str:
+        """The title with the fields of the complaint filled in."""
+        return self.title.format(**{f.name: getattr(self, f.name) for f in fields(self)})
+
+    @property
+    def code(self) -> str:
+        """The stable name of the diagnostic, for JSON output and tests."""
+        return type(self).__name__
+
+
+@dataclass
+class Report:
+    """The diagnostics of one compilation, in the order of their finding; equal ones are kept once.
+
+    Args:
+        sources: the texts that spans point into, by `Span.file`.
+    """
+
+    sources: list[Source]
+    complaints: list[Complaint] = field(default_factory=list)
+
+    def add(self, complaint: Complaint) -> None:
+        """Record a diagnostic unless an equal one (same kind, same place, same words) is already there."""
+        if complaint not in self.complaints:
+            self.complaints.append(complaint)
+
+    @property
+    def errors(self) -> list[Complaint]:
+        """The diagnostics that stop the compilation."""
+        return [c for c in self.complaints if c.severity == "error"]
+
+    @property
+    def warnings(self) -> list[Complaint]:
+        """The diagnostics that do not."""
+        return [c for c in self.complaints if c.severity == "warning"]
+
+    def __iter__(self) -> Iterator[Complaint]:
+        return iter(sorted(self.complaints, key=lambda c: (c.span.file, c.span.start, c.span.end)))
