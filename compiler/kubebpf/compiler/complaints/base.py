@@ -1,11 +1,11 @@
 """What every diagnostic is made of. A diagnostic is a frozen dataclass that says what is wrong; `render` words it.
 
-    @dataclass(frozen=True, kw_only=True)
-    class UnknownVariable(Complaint):
-        title: ClassVar[str] = "Undefined or undeclared variable: {name}"
-        name: str
+@dataclass(frozen=True, kw_only=True)
+class UnknownVariable(Complaint):
+    title: ClassVar[str] = "Undefined or undeclared variable: {name}"
+    name: str
 
-    report.add(UnknownVariable(span=node.span, name="$x", help=("did you mean $y?",)))
+report.add(UnknownVariable(span=node.span, name="$x", help=("did you mean $y?",)))
 """
 
 from __future__ import annotations

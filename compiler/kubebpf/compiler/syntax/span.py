@@ -1,8 +1,8 @@
 """Where a piece of program text stands: byte-exact spans, and the lines they fall on.
 
-    >>> source = Source("stdin", "begin { x }")
-    >>> source.position(8)
-    Position(line=1, column=9)
+>>> source = Source("stdin", "begin { x }")
+>>> source.position(8)
+Position(line=1, column=9)
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The syntax tree: what the parser builds and the printer prints. Every node is frozen and carries its span.
 
-    begin { @x[1] = $y + 2 }
-    ->
-    Probe((AttachPoint("begin")), predicate=None,
-          body=Block((Assign(MapAccess(Map("@x"), Integer(1)), "=", Binary("+", Variable("$y"), Integer(2))),)))
+begin { @x[1] = $y + 2 }
+->
+Probe((AttachPoint("begin")), predicate=None,
+      body=Block((Assign(MapAccess(Map("@x"), Integer(1)), "=", Binary("+", Variable("$y"), Integer(2))),)))
 """
 
 from __future__ import annotations
@@ -412,19 +412,7 @@ class Import(Node):
 
 
 Statement = (
-    Block
-    | ExprStatement
-    | Discard
-    | Assign
-    | Let
-    | If
-    | While
-    | For
-    | Unroll
-    | Break
-    | Continue
-    | Return
-    | Import
+    Block | ExprStatement | Discard | Assign | Let | If | While | For | Unroll | Break | Continue | Return | Import
 )
 
 
