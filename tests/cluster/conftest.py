@@ -1,0 +1,43 @@
+"""One control plane for all cluster tests of a session, with the CRDs of crds/; pods and namespaces of each test's own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.binaries import REPOSITORY
+from support.controlplane import ControlPlane
+from support.pods import Pods
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs the control plane."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("cluster")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ControlPlane]:
+    """The control plane; a test that stops its API server must start it again (`with cluster.outage()`)."""
+    with ControlPlane(crds=[REPOSITORY / "crds"]) as plane:
+        yield plane
+
+
+@pytest.fixture
+def pods(cluster: ControlPlane) -> Iterator[Pods]:
+    """Pods, nodes and cgroups that are gone after the test."""
+    with Pods(cluster) as made:
+        yield made
+
+
+@pytest.fixture
+def namespace(cluster: ControlPlane) -> Iterator[str]:
+    """A new namespace, deleted afterwards (its deletion is not waited for)."""
+    name = cluster.namespace(f"test-{secrets.token_hex(4)}")
+    yield name
+    cluster.api("DELETE", f"/api/v1/namespaces/{name}")
