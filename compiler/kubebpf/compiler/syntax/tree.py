@@ -411,9 +411,7 @@ class Import(Node):
     path: str
 
 
-Statement = (
-    Block | ExprStatement | Discard | Assign | Let | If | While | For | Unroll | Break | Continue | Return | Import
-)
+Statement = Block | ExprStatement | Discard | Assign | Let | If | While | For | Unroll | Break | Continue | Return | Import
 
 
 # --- The program ------------------------------------------------------------------------------------------------------
