@@ -1,0 +1,256 @@
+"""Traces, nodes and reports as typed values, read tolerantly: what is wrong becomes a value, never an exception.
+
+    parse_trace({"kind": "BpfTrace", "spec": {"program": "begin { exit(); }", "duration": "1m"}, ...}).spec.duration
+    -> 60.0
+
+The API server checks the schema, but an old CRD, a newer one or a client that writes to etcd must not stop the operator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal, NewType, TypeGuard
+
+Json = dict[str, Any]
+Uid = NewType("Uid", str)
+NodeName = NewType("NodeName", str)
+
+GROUP = "kubebpf.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+PROGRAM_LIMIT = 65536  # bytes; as in the CRD
+
+Phase = Literal["Pending", "Attached", "Failed", "Completed"]
+PHASES: tuple[Phase, ...] = ("Pending", "Attached", "Failed", "Completed")
+
+
+@dataclass(frozen=True, slots=True)
+class TraceKey:
+    """Which object. Traces are told apart by uid: one made again under the same name is another one."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: Uid
+
+    @property
+    def scoped(self) -> bool:
+        """Whether it sees only the pods of its namespace."""
+        return self.kind == "BpfTrace"
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSpec:
+    """What a trace asks for.
+
+    Args:
+        duration: in seconds from the first attach; None: no end.
+        recent_lines: printed lines to keep in the status.
+        top: keys to keep of a map.
+    """
+
+    program: str
+    params: tuple[tuple[str, str], ...] = ()
+    args: tuple[str, ...] = ()
+    node_selector: tuple[tuple[str, str], ...] = ()
+    duration: float | None = None
+    suspend: bool = False
+    allow_unsafe: bool = False
+    exit_policy: Literal["Node", "Cluster"] = "Node"
+    recent_lines: int = 50
+    top: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A trace as the API server shows it.
+
+    Args:
+        spec: None when it cannot be read; `problems` then says why.
+        status: as it stands, to compare with.
+    """
+
+    key: TraceKey
+    generation: int
+    created: datetime
+    deleting: bool
+    spec: TraceSpec | None
+    problems: tuple[str, ...] = ()
+    status: Json = field(default_factory=dict)
+    resource_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as far as targeting needs it."""
+
+    name: NodeName
+    labels: Mapping[str, str]
+    ready: bool
+    deleting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report object: whose it is, and its status as written; `state.read_state` reads that."""
+
+    namespace: str
+    name: str
+    trace_uid: Uid
+    trace_name: str
+    node: NodeName
+    status: Json
+
+
+def parse_trace(body: Mapping[str, Any]) -> Trace:
+    """A trace from its object; always gives one, with `spec` None when it is unusable."""
+    meta = _dict(body.get("metadata"))
+    spec, problems = parse_spec(body.get("spec"))
+    return Trace(
+        key=TraceKey(_str(body.get("kind")), _str(meta.get("namespace")), _str(meta.get("name")), Uid(_str(meta.get("uid")))),
+        generation=_int(meta.get("generation"), 0),
+        created=parse_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
+        deleting=bool(meta.get("deletionTimestamp")),
+        spec=spec,
+        problems=problems,
+        status=_dict(body.get("status")),
+        resource_version=_str(meta.get("resourceVersion")),
+    )
+
+
+def parse_spec(raw: object) -> tuple[TraceSpec | None, tuple[str, ...]]:
+    """A spec and what is wrong with it; None when something is."""
+    if not isinstance(raw, Mapping):
+        return None, ("spec is missing",)
+    target, report = _dict(raw.get("target")), _dict(raw.get("report"))
+    problems = tuple(_spec_problems(raw, target, report))
+    if problems:
+        return None, problems
+    duration = raw.get("duration")
+    return TraceSpec(
+        program=raw["program"],
+        params=tuple(sorted(_dict(raw.get("params")).items())),
+        args=tuple(raw.get("args") or ()),
+        node_selector=tuple(sorted(_dict(target.get("nodeSelector")).items())),
+        duration=parse_duration(duration) if duration is not None else None,
+        suspend=bool(raw.get("suspend")),
+        allow_unsafe=raw.get("allowUnsafe") is True,
+        exit_policy="Cluster" if raw.get("exitPolicy") == "Cluster" else "Node",
+        recent_lines=min(_int(report.get("recentLines"), 50), 500),
+        top=_int(report.get("top"), 20),
+    ), ()
+
+
+def _spec_problems(raw: Mapping[str, Any], target: Json, report: Json) -> list[str]:
+    program, duration = raw.get("program"), raw.get("duration")
+    args = raw.get("args") or []
+    checks = (
+        (isinstance(program, str) and bool(program.strip()), "spec.program: a program is needed"),
+        (len(str(program).encode()) <= PROGRAM_LIMIT, f"spec.program: more than {PROGRAM_LIMIT} bytes"),
+        (duration is None or (parse_duration(duration) or 0) > 0, "spec.duration: not a duration such as 90s, 5m or 1h30m"),
+        (raw.get("exitPolicy", "Node") in ("Node", "Cluster"), "spec.exitPolicy: neither Node nor Cluster"),
+        (_all_strings(_dict(raw.get("params"))), "spec.params: names and values must be strings"),
+        (isinstance(args, list) and all(isinstance(a, str) for a in args), "spec.args: not a list of strings"),
+        (_all_strings(_dict(target.get("nodeSelector"))), "spec.target.nodeSelector: keys and values must be strings"),
+        (_int(report.get("top"), 20) > 0, "spec.report.top: not a positive number"),
+        (_int(report.get("recentLines"), 50) >= 0, "spec.report.recentLines: a negative number"),
+    )
+    return [problem for good, problem in checks if not good]
+
+
+def parse_node(body: Mapping[str, Any]) -> Node:
+    """A node; one without a Ready condition (no kubelet has spoken yet, or a test's) counts as ready."""
+    meta = _dict(body.get("metadata"))
+    conditions = _dict(body.get("status")).get("conditions") or []
+    said = [c.get("status") for c in conditions if isinstance(c, Mapping) and c.get("type") == "Ready"]
+    return Node(
+        name=NodeName(_str(meta.get("name"))),
+        labels=_dict(meta.get("labels")),
+        ready=all(status == "True" for status in said),
+        deleting=bool(meta.get("deletionTimestamp")),
+    )
+
+
+def selected(node: Node, spec: TraceSpec) -> bool:
+    """Whether the node's labels match the trace's nodeSelector and the node is there to stay."""
+    return not node.deleting and all(node.labels.get(key) == value for key, value in spec.node_selector)
+
+
+def parse_report(body: Mapping[str, Any]) -> Report | None:
+    """A report's identity, or None when it names no trace or node."""
+    meta, spec = _dict(body.get("metadata")), _dict(body.get("spec"))
+    trace = _dict(spec.get("trace"))
+    uid, node = _str(trace.get("uid")), _str(spec.get("node"))
+    if not uid or not node:
+        return None
+    names = _str(meta.get("namespace")), _str(meta.get("name"))
+    return Report(*names, Uid(uid), _str(trace.get("name")), NodeName(node), _dict(body.get("status")))
+
+
+def report_name(trace_name: str, uid: str, node: str) -> str:
+    """The name of the report of one trace and node: docs/design/2026-11-22-values-and-reports.md."""
+    return f"{trace_name[:200]}-{hashlib.sha256(f'{uid}/{node}'.encode()).hexdigest()[:10]}"
+
+
+def config_map_name(digest: str) -> str:
+    """The name of the ConfigMap that holds the object of a digest `sha256:<hex>`."""
+    return f"kubebpf-{digest.removeprefix('sha256:')[:40]}"
+
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+
+
+def parse_duration(text: object) -> float | None:
+    """Seconds of a duration such as `1h30m`, as Go's time.ParseDuration reads it; None for anything else.
+
+    >>> parse_duration("1h30m"), parse_duration("250ms"), parse_duration("5 minutes")
+    (5400.0, 0.25, None)
+    """
+    if not isinstance(text, str) or len(text) > 32 or not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
+        return None
+    seconds = float(sum(Decimal(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text)))
+    return seconds if math.isfinite(seconds) else None
+
+
+def parse_time(text: object) -> datetime | None:
+    """A moment from RFC 3339 text with a zone; None for anything else."""
+    if not isinstance(text, str) or len(text) > 40:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC, whole seconds, as Kubernetes writes times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _dict(value: object) -> Json:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _str(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _int(value: object, default: int) -> int:
+    return value if is_int(value) else default
+
+
+def is_int(value: object) -> TypeGuard[int]:
+    """An integer that is no bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _all_strings(mapping: Mapping[Any, Any]) -> bool:
+    return all(isinstance(key, str) and isinstance(value, str) for key, value in mapping.items())
