@@ -42,6 +42,7 @@ class Cursor:
         self.end = 0  # the offset behind the last token taken
         self.errors = 0
         self._depth = 0
+        self._broken_at = -1  # the end of the last token that was wrong in itself
 
     # --- Looking ---
 
@@ -70,6 +71,7 @@ class Cursor:
         token = self.token
         self.end = token.span.end
         for complaint in token.complaints:
+            self._broken_at = self.end
             self.complain(complaint)
         return token
 
@@ -104,11 +106,11 @@ class Cursor:
             raise GivenUp
 
     def expected(self, what: str, *help: str) -> None:
-        """Report that something else stands here. A token that is itself wrong is reported instead."""
+        """Report that something else stands here. A token that is itself wrong, here or just before, is enough."""
         token = self.token
         if token.kind is Kind.BAD:
             self.advance()
-        else:
+        elif self._broken_at != self.end:
             self.complain(Expected(span=token.span, what=what, help=help))
 
     def fail(self, what: str, *help: str) -> NoReturn:

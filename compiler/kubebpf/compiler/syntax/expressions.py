@@ -205,8 +205,14 @@ class ExpressionParser(TypeParser):
                 break
             if self.token.is_op(")"):
                 self.fail("expression")
-        self.expect(")")
+        self.expect(")", *self._type_help(arguments))
         return tree.Call(name, tuple(arguments), name_span, span=self.since(name_span.start))
+
+    def _type_help(self, arguments: list[tree.Expr | tree.TypeSyntax]) -> tuple[str, ...]:
+        match arguments:
+            case [*_, tree.Identifier(("struct" | "union" | "enum") as word)]:
+                return (f"to pass a type, write typeof({word} {self.token.text})",)
+        return ()
 
     def _argument(self) -> tree.Expr | tree.TypeSyntax:
         return self.typeof() if self.token.is_name("typeof") else self.expression()
