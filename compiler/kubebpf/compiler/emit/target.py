@@ -1,0 +1,53 @@
+"""LLVM in process: IR text in, a BPF ELF object out. The only module that talks to llvmlite."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import llvmlite.binding as llvm
+
+# cpu v3 has 32-bit ALU and jumps, understood by every kernel since 5.1; v4 (6.6) is not required of nodes.
+CPU = "v3"
+TRIPLE = "bpfel"
+LAYOUT = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
+
+
+class EmitError(Exception):
+    """LLVM refused what we generated: a defect of the compiler, never of the program."""
+
+
+@cache
+def _machine() -> llvm.TargetMachine:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    return llvm.Target.from_triple(TRIPLE).create_target_machine(cpu=CPU, opt=2)
+
+
+def optimise(ir: str) -> llvm.ModuleRef:
+    """Parse, verify and optimise a module.
+
+    Raises:
+        EmitError: the text is not valid IR.
+    """
+    try:
+        module = llvm.parse_assembly(f'target triple = "{TRIPLE}"\ntarget datalayout = "{LAYOUT}"\n{ir}')
+        module.verify()
+    except RuntimeError as error:
+        raise EmitError(str(error)) from error
+    builder = llvm.create_pass_builder(_machine(), llvm.create_pipeline_tuning_options(speed_level=2))
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def to_object(ir: str) -> bytes:
+    """The ELF object of a module's IR text. Equal text gives equal bytes.
+
+    Raises:
+        EmitError: the text is not valid IR.
+    """
+    return bytes(_machine().emit_object(optimise(ir)))
+
+
+def to_assembly(ir: str) -> str:
+    """BPF assembly of a module, for a person to read."""
+    return str(_machine().emit_assembly(optimise(ir)))
