@@ -1,0 +1,108 @@
+"""What the kernel tells about a loaded program, map or link (BPF_OBJ_GET_INFO_BY_FD).
+
+It works on our own descriptors without CAP_SYS_ADMIN; going from an id to a descriptor needs it (bpf(2)).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kubebpf.agent.libbpf.declarations import ffi, text
+from kubebpf.agent.libbpf.errors import LibbpfError
+from kubebpf.agent.libbpf.library import check, lib
+
+Kind = Literal["prog", "map", "link"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """A loaded program.
+
+    Args:
+        id: the kernel's number for it.
+        name: its first 15 bytes, as the kernel keeps them.
+        type: enum bpf_prog_type.
+        run_time_ns, run_cnt: counted only while kernel.bpf_stats_enabled is 1.
+        recursion_misses: runs that were skipped because the program was running on that CPU already.
+        translated_bytes: of its instructions after the verifier's rewriting; 8 bytes each.
+        verified_instructions: how many the verifier walked.
+    """
+
+    id: int
+    name: str
+    type: int
+    run_time_ns: int
+    run_cnt: int
+    recursion_misses: int
+    translated_bytes: int
+    verified_instructions: int
+
+
+@dataclass(frozen=True, slots=True)
+class MapInfo:
+    """A map of the kernel: sizes in bytes, of one CPU's value for per-CPU maps."""
+
+    id: int
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """An attached link: its id, its program's id and enum bpf_link_type."""
+
+    id: int
+    program_id: int
+    type: int
+
+
+def program_info(fd: int) -> ProgramInfo:
+    """Ask about a program.
+
+    Raises:
+        LibbpfError: fd is not a program.
+    """
+    i = _info(fd, "struct bpf_prog_info")
+    return ProgramInfo(
+        i.id, text(i.name), i.type, i.run_time_ns, i.run_cnt, i.recursion_misses, i.xlated_prog_len, i.verified_insns
+    )
+
+
+def map_info(fd: int) -> MapInfo:
+    """As program_info, of a map."""
+    i = _info(fd, "struct bpf_map_info")
+    return MapInfo(i.id, text(i.name), i.type, i.key_size, i.value_size, i.max_entries)
+
+
+def link_info(fd: int) -> LinkInfo:
+    """As program_info, of a link."""
+    i = _info(fd, "struct bpf_link_info")
+    return LinkInfo(i.id, i.prog_id, i.type)
+
+
+def exists(kind: Kind, id: int) -> bool:
+    """Whether the kernel has a program, map or link of this id.
+
+    Raises:
+        LibbpfError: not allowed to ask (it needs CAP_SYS_ADMIN).
+    """
+    call = f"bpf_{kind}_get_fd_by_id"
+    fd = getattr(lib(), call)(id)
+    if fd == -errno.ENOENT:
+        return False
+    os.close(check(fd, call, subject=f"{kind} {id}"))
+    return True
+
+
+def _info(fd: int, structure: str) -> Any:
+    info = ffi.new(f"{structure} *")
+    size = ffi.new("__u32 *", ffi.sizeof(structure))
+    if (result := lib().bpf_obj_get_info_by_fd(fd, info, size)) < 0:
+        raise LibbpfError(-result, "bpf_obj_get_info_by_fd", subject=structure.removeprefix("struct "))
+    return info[0]

@@ -1,0 +1,87 @@
+"""A link: a program attached to one place, until the link is destroyed.
+
+with program.attach_tracepoint("sched", "sched_switch", cookie=1) as link:
+    …
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kubebpf.agent.libbpf.declarations import ffi
+from kubebpf.agent.libbpf.info import LinkInfo, link_info
+from kubebpf.agent.libbpf.library import check, check_pointer, lib, messages
+
+
+class Link:
+    """Owns a `struct bpf_link`. A pinned link goes on after it is closed here."""
+
+    def __init__(self, pointer: Any) -> None:
+        self._pointer = pointer
+
+    @classmethod
+    def open(cls, path: Path) -> Link:
+        """Take up a pinned link.
+
+        Args:
+            path: its file in a bpffs.
+
+        Raises:
+            LibbpfError: there is none, or it is something else.
+        """
+        with messages() as said:
+            pointer = lib().bpf_link__open(str(path).encode())
+            return cls(check_pointer(pointer, "bpf_link__open", said, str(path)))
+
+    @property
+    def fd(self) -> int:
+        """The link's descriptor, owned by it."""
+        return int(lib().bpf_link__fd(self._alive()))
+
+    @property
+    def info(self) -> LinkInfo:
+        """What the kernel tells about it."""
+        return link_info(self.fd)
+
+    def detach(self) -> None:
+        """Stop the program here, although other holders (pins) keep the link; not every kind of link can (EOPNOTSUPP).
+
+        Raises:
+            LibbpfError: the kernel refused.
+        """
+        check(lib().bpf_link__detach(self._alive()), "bpf_link__detach")
+
+    def pin(self, path: Path) -> None:
+        """Let the link outlive this process.
+
+        Args:
+            path: a file to make in a bpffs.
+
+        Raises:
+            LibbpfError: it exists, or its folder is not in a bpffs.
+        """
+        with messages() as said:
+            check(lib().bpf_link__pin(self._alive(), str(path).encode()), "bpf_link__pin", said, str(path))
+
+    def unpin(self) -> None:
+        """Remove its pin."""
+        check(lib().bpf_link__unpin(self._alive()), "bpf_link__unpin")
+
+    def close(self) -> None:
+        """Give the link up; without a pin the program stops here. A second call does nothing."""
+        pointer, self._pointer = self._pointer, ffi.NULL
+        if pointer != ffi.NULL:
+            lib().bpf_link__destroy(pointer)
+
+    def _alive(self) -> Any:
+        if self._pointer == ffi.NULL:
+            raise ValueError("this link is closed")
+        return self._pointer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,83 @@
+"""perf_event_open(2): the timers and software counters that programs are attached to.
+
+Example: a descriptor that fires a hundred times a second on CPU 0, every process:
+
+    fd = open_perf_event(PerfEvent(SOFTWARE, CPU_CLOCK, frequency=100), cpu=0)
+    link = program.attach_perf_event(fd, cookie=3)
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+from kubebpf.agent.libbpf.declarations import ffi
+from kubebpf.agent.libbpf.errors import LibbpfError
+from kubebpf.agent.libbpf.library import libc
+
+HARDWARE, SOFTWARE, BREAKPOINT = 0, 1, 5  # enum perf_type_id
+CPU_CLOCK = 0  # enum perf_sw_ids
+
+_NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "s390x": 331, "ppc64le": 319}  # of the system call
+_CLOEXEC = 8  # PERF_FLAG_FD_CLOEXEC
+_DISABLED, _FREQUENCY = 1 << 0, 1 << 10  # bits of perf_event_attr's flags
+
+
+@dataclass(frozen=True, slots=True)
+class PerfEvent:
+    """What to count, and how often to fire.
+
+    Args:
+        type: HARDWARE, SOFTWARE, BREAKPOINT.
+        config: the event's number within its type.
+        period: fire after so many; for CPU_CLOCK in nanoseconds (the kernel waits at least 10 us).
+        frequency: or fire so many times a second, at most kernel.perf_event_max_sample_rate.
+        bp_type, bp_address, bp_length: of a BREAKPOINT.
+    """
+
+    type: int
+    config: int
+    period: int = 0
+    frequency: int = 0
+    bp_type: int = 0
+    bp_address: int = 0
+    bp_length: int = 0
+
+
+def open_perf_event(event: PerfEvent, cpu: int, pid: int = -1) -> int:
+    """Open an event, disabled; attaching a program to it enables it.
+
+    Args:
+        event: what to count.
+        cpu: which CPU; -1 for every CPU that `pid` runs on.
+        pid: which process; -1 for all (then cpu is not -1).
+
+    Returns:
+        a file descriptor, closed on exec. The caller closes it, or gives it to a link.
+
+    Raises:
+        LibbpfError: perf_event_open(2) failed, or this machine's architecture is not known here.
+    """
+    number = _NUMBERS.get(platform.machine())
+    if number is None:
+        raise LibbpfError(38, "perf_event_open", subject=platform.machine())
+    attributes = ffi.new("struct perf_event_attr *", _attributes(event))
+    arguments = (ffi.cast("int", pid), ffi.cast("int", cpu), ffi.cast("int", -1), ffi.cast("unsigned long", _CLOEXEC))
+    fd = int(libc().syscall(number, attributes, *arguments))
+    if fd < 0:
+        raise LibbpfError(ffi.errno, "perf_event_open", subject=f"perf event {event.type}/{event.config} on CPU {cpu}")
+    return fd
+
+
+def _attributes(event: PerfEvent) -> dict[str, int]:
+    return {
+        "type": event.type,
+        "size": ffi.sizeof("struct perf_event_attr"),
+        "config": event.config,
+        "sample_period": event.frequency or event.period,
+        "flags": _DISABLED | (_FREQUENCY if event.frequency else 0),
+        "wakeup_events": 1,
+        "bp_type": event.bp_type,
+        "config1": event.bp_address,
+        "config2": event.bp_length,
+    }

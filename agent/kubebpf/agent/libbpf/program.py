@@ -1,0 +1,177 @@
+"""A BPF program of an open or loaded object, and the ways to attach it.
+
+Each attach call gives a Link. The cookie is a number that the program reads with bpf_get_attach_cookie (Linux 5.15; in tp_btf
+programs 5.19).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubebpf.agent.libbpf.declarations import ffi, text
+from kubebpf.agent.libbpf.info import ProgramInfo, program_info
+from kubebpf.agent.libbpf.library import check, check_pointer, lib, messages
+from kubebpf.agent.libbpf.link import Link
+
+
+@dataclass(frozen=True, slots=True)
+class Uprobe:
+    """Where a user program is probed.
+
+    Args:
+        path: the file, as this process sees it.
+        offset: in the file, in bytes; with a function, from its start.
+        function: the symbol's name; libbpf finds it. "" when `offset` says all.
+        returns: fire when the function returns.
+        pid: only in this process; -1 for all.
+        cookie: for the program.
+        semaphore: the file offset of a USDT semaphore; 0 for none.
+    """
+
+    path: str
+    offset: int = 0
+    function: str = ""
+    returns: bool = False
+    pid: int = -1
+    cookie: int = 0
+    semaphore: int = 0
+
+
+class Program:
+    """One program of an object. It lives as long as its object."""
+
+    def __init__(self, pointer: Any) -> None:
+        self._pointer = pointer
+        self.name = text(lib().bpf_program__name(pointer))
+        self.section = text(lib().bpf_program__section_name(pointer))
+
+    @property
+    def type(self) -> int:
+        """enum bpf_prog_type."""
+        return int(lib().bpf_program__type(self._pointer))
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor, owned by the object.
+
+        Raises:
+            LibbpfError: it is not loaded.
+        """
+        return check(lib().bpf_program__fd(self._pointer), "bpf_program__fd", subject=self.name)
+
+    @property
+    def info(self) -> ProgramInfo:
+        """What the kernel tells about it."""
+        return program_info(self.fd)
+
+    @property
+    def autoload(self) -> bool:
+        """Whether the object's load takes it along."""
+        return bool(lib().bpf_program__autoload(self._pointer))
+
+    @autoload.setter
+    def autoload(self, wanted: bool) -> None:
+        check(lib().bpf_program__set_autoload(self._pointer, wanted), "bpf_program__set_autoload", subject=self.name)
+
+    def attach_perf_event(self, fd: int, cookie: int = 0) -> Link:
+        """Run at each overflow of a perf event.
+
+        Args:
+            fd: from open_perf_event. The link owns it from here on; when this fails, it is closed.
+            cookie: for the program.
+
+        Raises:
+            LibbpfError: it cannot be attached.
+        """
+        options = ffi.new("struct bpf_perf_event_opts *", {"sz": ffi.sizeof("struct bpf_perf_event_opts"), "bpf_cookie": cookie})
+        try:
+            return self._attach("bpf_program__attach_perf_event_opts", fd, options)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def attach_tracepoint(self, category: str, event: str, cookie: int = 0) -> Link:
+        """Run at a tracepoint of tracefs.
+
+        Raises:
+            LibbpfError: ENOENT when there is none of this name.
+        """
+        options = ffi.new("struct bpf_tracepoint_opts *", {"sz": ffi.sizeof("struct bpf_tracepoint_opts"), "bpf_cookie": cookie})
+        return self._attach("bpf_program__attach_tracepoint_opts", category.encode(), event.encode(), options)
+
+    def attach_trace(self, cookie: int = 0) -> Link:
+        """Run at the place that the program was loaded for (tp_btf, fentry, fexit).
+
+        Raises:
+            LibbpfError: it cannot be attached.
+        """
+        options = ffi.new("struct bpf_trace_opts *", {"sz": ffi.sizeof("struct bpf_trace_opts"), "cookie": cookie})
+        return self._attach("bpf_program__attach_trace_opts", options)
+
+    def attach_raw_tracepoint(self, event: str) -> Link:
+        """Run at a raw tracepoint (a raw_tp program; it has no cookie).
+
+        Raises:
+            LibbpfError: there is none of this name.
+        """
+        return self._attach("bpf_program__attach_raw_tracepoint", event.encode())
+
+    def attach_kprobe(self, function: str, offset: int = 0, returns: bool = False, cookie: int = 0) -> Link:
+        """Run at a kernel function.
+
+        Raises:
+            LibbpfError: there is none of this name, or it cannot be probed.
+        """
+        fields = {"sz": ffi.sizeof("struct bpf_kprobe_opts"), "bpf_cookie": cookie, "offset": offset, "retprobe": returns}
+        return self._attach("bpf_program__attach_kprobe_opts", function.encode(), ffi.new("struct bpf_kprobe_opts *", fields))
+
+    def attach_uprobe(self, place: Uprobe) -> Link:
+        """Run at a user program's instruction, or at a function's return.
+
+        Raises:
+            LibbpfError: the file cannot be read, has no such function, or the offset is no instruction.
+        """
+        function = ffi.new("char[]", place.function.encode()) if place.function else ffi.NULL
+        fields = {
+            "sz": ffi.sizeof("struct bpf_uprobe_opts"),
+            "ref_ctr_offset": place.semaphore,
+            "bpf_cookie": place.cookie,
+            "retprobe": place.returns,
+            "func_name": function,
+        }
+        options = ffi.new("struct bpf_uprobe_opts *", fields)
+        return self._attach("bpf_program__attach_uprobe_opts", place.pid, os.fsencode(place.path), place.offset, options)
+
+    def run(self, context: bytes = b"") -> int:
+        """Run a raw_tp program once, here and now (BPF_PROG_TEST_RUN, Linux 5.10).
+
+        Args:
+            context: its arguments, u64 each.
+
+        Returns:
+            what it returned.
+
+        Raises:
+            LibbpfError: not of a type that runs so.
+        """
+        buffer = ffi.from_buffer(context) if context else ffi.NULL
+        fields = {"sz": ffi.sizeof("struct bpf_test_run_opts"), "ctx_in": buffer, "ctx_size_in": len(context)}
+        options: Any = ffi.new("struct bpf_test_run_opts *", fields)
+        check(lib().bpf_prog_test_run_opts(self.fd, options), "bpf_prog_test_run_opts", subject=self.name)
+        return int(options.retval)
+
+    def pin(self, path: Path) -> None:
+        """Keep the program beyond this process, as a file in a bpffs.
+
+        Raises:
+            LibbpfError: it exists, or is no place in a bpffs.
+        """
+        with messages() as said:
+            check(lib().bpf_program__pin(self._pointer, str(path).encode()), "bpf_program__pin", said, str(path))
+
+    def _attach(self, call: str, *arguments: Any) -> Link:
+        with messages() as said:
+            return Link(check_pointer(getattr(lib(), call)(self._pointer, *arguments), call, said, self.name))

@@ -1,0 +1,135 @@
+"""The kernel verifier's log, shortened to the line that tells.
+
+    ; $x = *(uint64*)0 @ stdin:3
+    1: (79) r0 = *(u64 *)(r1 +0)
+    R1 invalid mem access 'scalar'
+    processed 2 insns (limit 1000000) …
+    -> stdin:3: the kernel refused probe_0: R1 invalid mem access 'scalar' (3 lines omitted)
+
+A program that reads a field which this kernel does not have is refused too: libbpf poisons its instruction (bpf_core_poison_insn,
+tools/lib/bpf/relo_core.c) and writes into the log which CO-RE relocation failed; here that becomes a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from kubebpf.agent.libbpf.errors import LibbpfError
+
+_BEGIN = re.compile(r"^(?:libbpf: )?prog '([^']*)': -- BEGIN PROG LOAD LOG --\n", re.MULTILINE)
+_END = "-- END PROG LOAD LOG --"
+# "; text @ file:line" on newer kernels (verbose_linfo in kernel/bpf/log.c), "; text" on older ones.
+_SOURCE = re.compile(r"^; (?P<text>.*?)(?: @ (?P<file>[^ ]+):(?P<line>\d+))?$")
+_NOISE = re.compile(
+    r"""^(?:
+        ;                                       # a source line
+      | \d+:[ ]                                 # an instruction, or the registers before it
+      | from[ ]\d+[ ]to[ ]\d+                   # the registers at a branch
+      | (?:mark_precise|propagating|last_idx|parent|regs=|frame\d+:|func\#|caller:|callee:|returning[ ]from|to[ ]caller)
+      | (?:processed|verification[ ]time|stack[ ]depth|insns[ ]processed)[ ]
+      | R\d+(?:_[a-z]+)*=                       # the state of registers
+      | --[ ]
+    )""",
+    re.VERBOSE,
+)
+_CORE = re.compile(r"failed to resolve CO-RE relocation <(?P<kind>\w+)> \[\d+\] (?P<sort>\w+) (?P<access>[^ ]+)")
+_POISON = re.compile(r"unknown#195896080|<invalid CO-RE relocation>")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the refused instruction came from: the line's text, and file and 1-based line where the kernel prints them."""
+
+    text: str
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A verifier log in short.
+
+    Args:
+        message: the line that tells, or a sentence for a failed CO-RE relocation.
+        source: the last source line named before it.
+        omitted: how many other lines the log has.
+    """
+
+    message: str
+    source: Source | None
+    omitted: int
+
+
+class VerifierError(LibbpfError):
+    """The kernel refused a program.
+
+    Args:
+        errno: of the load.
+        program: its name.
+        refusal: why.
+        log: the whole verifier log.
+    """
+
+    def __init__(self, errno: int, program: str, refusal: Refusal, log: str) -> None:
+        super().__init__(errno, "bpf_object__load", log, program, refusal.message)
+        self.program, self.refusal = program, refusal
+        self.line, self.source, self.omitted = refusal.message, refusal.source, refusal.omitted
+
+    def __str__(self) -> str:
+        place = f"{self.source.file}:{self.source.line}: " if self.source and self.source.line else ""
+        omitted = f" ({self.omitted} lines omitted)" if self.omitted else ""
+        return f"{place}the kernel refused {self.program}: {self.line}{omitted}"
+
+
+def refused(errno: int, text: str) -> VerifierError | None:
+    """The error for libbpf's messages, or None when no verifier log is among them.
+
+    Args:
+        errno: of the failed load, positive.
+        text: all that libbpf printed. It prints the log of a failed program between two marks (bpf_object_load_prog).
+    """
+    begin = _BEGIN.search(text)
+    if begin is None:
+        return None
+    log = text[begin.end() :].partition(_END)[0]
+    return VerifierError(errno, begin[1], shorten(log), log)
+
+
+def shorten(log: str) -> Refusal:
+    """Find the telling line of a verifier log."""
+    lines = [line.rstrip() for line in log.splitlines() if line.strip()]
+    core = next((i for i, line in enumerate(lines) if _CORE.search(line)), None)
+    if core is not None:
+        return Refusal(_missing(lines[core]), _last_source(lines[:core]), len(lines) - 1)
+    telling = [i for i, line in enumerate(lines) if not _NOISE.match(line)]
+    if not telling:
+        return Refusal(lines[-1] if lines else "the kernel gave no reason", _last_source(lines), max(len(lines) - 1, 0))
+    at = telling[-1]
+    return Refusal(_poisoned(lines[at]), _last_source(lines[:at]), len(lines) - 1)
+
+
+def _last_source(lines: list[str]) -> Source | None:
+    for line in reversed(lines):
+        if found := _SOURCE.match(line):
+            return Source(found["text"], found["file"] or "", int(found["line"] or 0))
+    return None
+
+
+def _poisoned(line: str) -> str:
+    if _POISON.search(line):
+        return "this kernel lacks a type or field that the program reads (a CO-RE relocation failed)"
+    return line
+
+
+def _missing(line: str) -> str:
+    found = _CORE.search(line)
+    assert found is not None
+    kind, sort, access = found["kind"], found["sort"], found["access"]
+    name, _, field = access.partition(".")
+    if kind.startswith("enumval"):
+        name, _, constant = access.partition("::")
+        return f"this kernel has no {constant} in {sort} {name}"
+    if field:
+        return f"this kernel has no field {field} in {sort} {name}"
+    return f"this kernel has no {sort} {name} like the one that the program was compiled for"
