@@ -291,11 +291,12 @@ class ExpressionParser(TypeParser):
         if self._can_be_cast():
             with self:
                 return tree.Cast(type_, self.unary(), span=span)
-        if isinstance(type_, tree.NamedType) and not type_.keyword:
-            self.end = before  # A word in parentheses is no cast.
-            return None
-        self.complain_at(type_.span, TypeWhereValueExpected)
-        return _PLACEHOLDER
+        if isinstance(type_, tree.TypeofType):
+            # Reading it again as an expression would take time exponential in the nesting, for the same complaint.
+            self.complain_at(type_.span, TypeWhereValueExpected)
+            return _PLACEHOLDER
+        self.end = before
+        return None
 
     def _can_be_cast(self) -> bool:
         return self.token.text in _CAST_OPERANDS if self.token.kind is Kind.OP else self.token.kind is not Kind.END

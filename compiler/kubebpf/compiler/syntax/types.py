@@ -55,14 +55,14 @@ class TypeParser(Cursor, ABC):
         """A type where only a type can stand: behind `let $x:` and in the head of a function."""
         with self:
             if self.token.is_name("typeof"):
-                return self._suffixes(self.typeof(), self.start)
+                return self._with_suffixes(self.typeof())
             if self.token.is_op("("):
-                return self._tuple()
+                return self._with_suffixes(self._tuple())
             if self.token.kind is Kind.NAME:
                 return self._named_with_suffixes()
             return self.fail("a type")
 
-    def _tuple(self) -> tree.TypeSyntax:
+    def _tuple(self) -> tree.TupleType:
         start = self.start
         self.expect("(")
         elements: list[tree.TypeSyntax] = []
@@ -97,7 +97,7 @@ class TypeParser(Cursor, ABC):
         if self.token.kind is not Kind.NAME or is_value(self.token.text):
             return None
         if self.token.is_name("typeof"):
-            return self._suffixes(self.typeof(), self.start)
+            return self._with_suffixes(self.typeof())
         before, errors = self.end, self.errors
         known = bare or self.token.text in TYPE_NAMES or self.token.text in TYPE_KEYWORDS
         found = self._attempt()
@@ -136,9 +136,10 @@ class TypeParser(Cursor, ABC):
         keyword = name if name in TYPE_KEYWORDS else ""
         if keyword:
             name = self.identifier(f"the name of the {keyword}").text
-        return self._suffixes(tree.NamedType(name, keyword, span=self.since(start)), start)
+        return self._with_suffixes(tree.NamedType(name, keyword, span=self.since(start)))
 
-    def _suffixes(self, found: tree.TypeSyntax, start: int) -> tree.TypeSyntax:
+    def _with_suffixes(self, found: tree.TypeSyntax) -> tree.TypeSyntax:
+        start = found.span.start
         while self.token.is_op("*", "["):
             if self.accept("*"):
                 found = tree.PointerType(found, span=self.since(start))
