@@ -3,9 +3,9 @@
 kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b…_9f.slice/cri-containerd-77aa….scope/init
 -> Placement(pod_uid="0a1b…-9f", container_id="77aa…", pod_level=3, depth=5)
 
-Source of the layouts: Kubernetes, pkg/kubelet/cm: cgroup_manager_linux.go (the names of both drivers), pod_container_manager_linux.go
-(`pod<uid>`), qos_container_manager_linux.go (guaranteed pods lie directly under the root). The runtimes add `cri-containerd-`, `crio-`
-and `docker-`.
+Source of the layouts: Kubernetes, pkg/kubelet/cm: cgroup_manager_linux.go (names of both drivers), pod_container_manager_linux.go
+(`pod<uid>`), qos_container_manager_linux.go (guaranteed pods lie directly under the root). The runtimes add `cri-containerd-`,
+`crio-` and `docker-`.
 """
 
 from __future__ import annotations

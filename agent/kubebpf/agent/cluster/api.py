@@ -1,0 +1,137 @@
+"""The few requests that an agent makes, over the official client's connection: JSON in, JSON out.
+
+api = Api.connect(kubeconfig=None)                     # in a pod
+api.request("GET", "/api/v1/namespaces/kubebpf/configmaps/kubebpf-0f3a…")
+for event in api.watch("/api/v1/pods", {"resourceVersion": "42"}): ...
+
+The client brings authentication, token renewal, TLS and proxies. Its models are left aside: making them costs more than all the
+rest of an agent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+Object = dict[str, Any]
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 30.0
+MERGE_PATCH = "application/merge-patch+json"
+
+
+class ApiError(Exception):
+    """The API server said no.
+
+    Args:
+        code: the HTTP status.
+        message: its words.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class ApiUnavailableError(Exception):
+    """Nobody said anything of use: no connection, a time-out, an overloaded server. Trying again later may help."""
+
+
+class Api:
+    """A connection pool to one API server. May be used from several threads."""
+
+    def __init__(self, connection: client.ApiClient) -> None:
+        self._client = connection
+
+    @classmethod
+    def connect(cls, kubeconfig: Path | None = None) -> Api:
+        """Connect as the ServiceAccount of this pod, or as a kubeconfig file says.
+
+        Raises:
+            kubernetes.config.ConfigException: neither is there or usable.
+        """
+        settings = client.Configuration()
+        if kubeconfig is None:
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        else:
+            config.load_kube_config(str(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]
+        # Every caller has its own back-off; urllib3's three quick retries only hide the first error.
+        settings.retries = False
+        # A node that vanished without a word must not leave a watch waiting for minutes.
+        settings.keep_alive = True
+        return cls(client.ApiClient(settings))
+
+    def request(self, method: str, path: str, body: Object | None = None, query: dict[str, str] | None = None) -> Object:
+        """One request and its answer. A PATCH is a merge patch (RFC 7386).
+
+        Raises:
+            ApiError: the server's answer is no success.
+            ApiUnavailableError: no answer, 429 or 5xx.
+        """
+        response = self._send(method, path, body, query, (CONNECT_SECONDS, READ_SECONDS))
+        try:
+            data = response.response.data
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ApiUnavailableError(str(error)) from error
+        parsed: Object = json.loads(data)
+        return parsed
+
+    def watch(self, path: str, query: dict[str, str], read_seconds: float) -> Iterator[Object]:
+        """The events of a watch, until the server ends it.
+
+        Raises:
+            ApiError, ApiUnavailableError: as request.
+        """
+        response = self._send("GET", path, None, query | {"watch": "true"}, (CONNECT_SECONDS, read_seconds))
+        try:
+            for line in _lines(response.response):
+                yield json.loads(line)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ApiUnavailableError(str(error)) from error
+        finally:
+            # The rest of the stream is of no use to the next request on this connection.
+            response.response.close()
+
+    def _send(
+        self, method: str, path: str, body: Object | None, query: dict[str, str] | None, timeout: tuple[float, float]
+    ) -> Any:
+        headers = {"Accept": "application/json", "Content-Type": MERGE_PATCH if method == "PATCH" else "application/json"}
+        pairs = list((query or {}).items())
+        try:
+            request = self._client.param_serialize(
+                method, path, query_params=pairs, header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
+            response = self._client.call_api(*request, _request_timeout=timeout)
+        except ApiException as error:
+            raise ApiUnavailableError(str(error)) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ApiUnavailableError(str(error)) from error
+        if 200 <= response.status < 300:
+            return response
+        raise _refusal(response.status, response.response.data)
+
+
+def _refusal(code: int, body: bytes) -> ApiError | ApiUnavailableError:
+    try:
+        message = str(json.loads(body).get("message", ""))
+    except (ValueError, AttributeError):
+        message = body.decode(errors="replace")[:500]
+    if code == 429 or code >= 500:
+        return ApiUnavailableError(f"{code}: {message}")
+    return ApiError(code, message)
+
+
+def _lines(response: Any) -> Iterator[bytes]:
+    """The lines of a chunked answer, each as soon as it is there."""
+    rest = bytearray()
+    for chunk in response.stream(amt=None, decode_content=True):
+        rest += chunk
+        *lines, tail = rest.split(b"\n")
+        rest = bytearray(tail)
+        yield from (bytes(line) for line in lines if line)

@@ -1,0 +1,155 @@
+"""A trace as an agent sees it: what to run, where, and how far the operator has come with it.
+
+trace = Trace.from_object(watch_event["object"])
+trace.digest         -> "sha256:…", or None until the object for this generation is compiled
+
+Read tolerantly: an older CRD, or none of this field's rules, must not stop an agent that runs other people's traces too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, NewType
+
+from kubebpf.agent.cluster.selector import Selector
+
+Object = dict[str, Any]
+Uid = NewType("Uid", str)
+
+GROUP_VERSION = "kubebpf.dev/v1alpha1"
+DEFAULT_INTERVAL = 10.0
+DEFAULT_TOP = 20
+DEFAULT_RECENT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class TraceName:
+    """Which object; `namespace` is "" for a ClusterBpfTrace."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: Uid
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    def as_json(self) -> Object:
+        """The form in reports and log lines."""
+        named = {"kind": self.kind, "name": self.name, "uid": self.uid}
+        return named | ({"namespace": self.namespace} if self.namespace else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One BpfTrace or ClusterBpfTrace.
+
+    Args:
+        digest, config_map: of the object; None until it is compiled for this generation.
+        started_at, completed_at: when the first node attached, when the operator ended the trace.
+        duration: seconds; None: no end.
+        interval: seconds between two reports.
+        desired_nodes: how many nodes it runs on, as the operator counted.
+    """
+
+    name: TraceName
+    generation: int
+    digest: str | None = None
+    config_map: str | None = None
+    node_selector: dict[str, str] = field(default_factory=dict)
+    pod_selector: Selector = field(default_factory=Selector)
+    containers: frozenset[str] = frozenset()
+    params: dict[str, str] = field(default_factory=dict)
+    args: tuple[str, ...] = ()
+    duration: float | None = None
+    suspend: bool = False
+    allow_unsafe: bool = False
+    exit_policy: Literal["Node", "Cluster"] = "Node"
+    interval: float = DEFAULT_INTERVAL
+    top: int = DEFAULT_TOP
+    recent_lines: int = DEFAULT_RECENT
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    finished: bool = False
+    deleting: bool = False
+    desired_nodes: int = 1
+
+    @property
+    def namespaced(self) -> bool:
+        """Whether it may see only the pods of its own namespace."""
+        return self.name.kind == "BpfTrace"
+
+    @property
+    def selects_pods(self) -> bool:
+        """Whether only some events of the node are meant: then an object without a scope must not run."""
+        return self.namespaced or bool(self.containers) or not self.pod_selector.everything
+
+    @classmethod
+    def from_object(cls, obj: Object) -> Trace:
+        """From the API object's JSON."""
+        meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+        target, report = spec.get("target") or {}, spec.get("report") or {}
+        generation = meta.get("generation", 0)
+        artifact = _artifact(status, generation)
+        return cls(
+            name=TraceName(obj["kind"], meta.get("namespace", ""), meta["name"], Uid(meta["uid"])),
+            generation=generation,
+            digest=artifact.get("digest"),
+            config_map=artifact.get("configMap"),
+            node_selector=target.get("nodeSelector") or {},
+            pod_selector=Selector.from_object(target.get("podSelector") or {}),
+            containers=frozenset(target.get("containers") or ()),
+            params=spec.get("params") or {},
+            args=tuple(spec.get("args") or ()),
+            duration=parse_duration(spec.get("duration")),
+            suspend=bool(spec.get("suspend")),
+            allow_unsafe=spec.get("allowUnsafe") is True,
+            exit_policy="Cluster" if spec.get("exitPolicy") == "Cluster" else "Node",
+            interval=parse_duration(report.get("interval")) or DEFAULT_INTERVAL,
+            top=report.get("top", DEFAULT_TOP),
+            recent_lines=report.get("recentLines", DEFAULT_RECENT),
+            started_at=parse_time(status.get("startedAt")),
+            completed_at=parse_time(status.get("completedAt")),
+            finished=_holds(status, "Succeeded", generation),
+            deleting="deletionTimestamp" in meta,
+            desired_nodes=max(1, (status.get("nodes") or {}).get("desired", 1)),
+        )
+
+
+def _artifact(status: Object, generation: int) -> Object:
+    """The object of this generation. The one of the generation before stands in the status until the operator has compiled."""
+    if status.get("observedGeneration") != generation or not _holds(status, "Compiled", generation):
+        return {}
+    return status.get("artifact") or {}
+
+
+def _holds(status: Object, kind: str, generation: int) -> bool:
+    """Whether a condition is True for this generation."""
+    conditions = [c for c in status.get("conditions") or () if c.get("type") == kind]
+    return any(c.get("status") == "True" and c.get("observedGeneration", generation) == generation for c in conditions)
+
+
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: object) -> float | None:
+    """Seconds of `1h30m`, `10s`, `250ms`, as the CRD allows them; None for anything else."""
+    if not isinstance(text, str) or not re.fullmatch(f"(?:{_PART.pattern})+", text):
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+
+
+def parse_time(text: object) -> datetime | None:
+    """RFC 3339; None for anything else."""
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds, as Kubernetes' MicroTime."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
