@@ -50,6 +50,7 @@ def write() -> None:
 
 
 def main() -> None:
+    """Write, or with --check complain."""
     if "--check" not in sys.argv:
         write()
     elif names := stale():

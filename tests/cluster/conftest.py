@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.binaries import REPOSITORY
+from support.chart import System, install
 from support.controlplane import ControlPlane
 from support.pods import Pods
 
@@ -26,6 +27,12 @@ def cluster() -> Iterator[ControlPlane]:
     """The control plane; a test that stops its API server must start it again (`with cluster.outage()`)."""
     with ControlPlane(crds=[REPOSITORY / "crds"]) as plane:
         yield plane
+
+
+@pytest.fixture(scope="session")
+def system(cluster: ControlPlane) -> System:
+    """The chart, installed: kubeconfigs of the operator's and the agents' ServiceAccounts."""
+    return install(cluster)
 
 
 @pytest.fixture

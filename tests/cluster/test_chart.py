@@ -1,0 +1,184 @@
+"""The chart: accepted by a real API server, its rights exactly those needed, its pods as confined as they can be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from support.binaries import REPOSITORY
+from support.chart import CHART, HelmError, System, helm, install, render
+from support.controlplane import ControlPlane, KubectlError, Object
+from support.pods import Pods
+from support.processes import eventually
+
+KINDS = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount", "Deployment", "DaemonSet"}
+
+# "verb resource.group/subresource namespace"; without a namespace: in all of them.
+OPERATOR_MAY = [
+    "list bpftraces.kubebpf.dev", "watch clusterbpftraces.kubebpf.dev", "patch bpftraces.kubebpf.dev",
+    "patch bpftraces.kubebpf.dev/status", "delete bpftracereports.kubebpf.dev",
+    "create configmaps kubebpf-system", "delete configmaps kubebpf-system", "create events", "list pods",
+    "update leases.coordination.k8s.io kubebpf-system",
+]  # fmt: skip
+OPERATOR_MAY_NOT = [
+    "get secrets kubebpf-system", "update configmaps kubebpf-system", "get configmaps default",
+    "create bpftraces.kubebpf.dev", "delete bpftraces.kubebpf.dev", "create pods", "delete pods",
+]  # fmt: skip
+AGENT_MAY = [
+    "list bpftraces.kubebpf.dev", "watch clusterbpftraces.kubebpf.dev", "create bpftracereports.kubebpf.dev",
+    "patch bpftracereports.kubebpf.dev/status", "get configmaps kubebpf-system", "watch pods", "create events", "get nodes",
+]  # fmt: skip
+AGENT_MAY_NOT = [
+    "get secrets kubebpf-system", "list configmaps kubebpf-system", "get configmaps default",
+    "create configmaps kubebpf-system", "patch bpftraces.kubebpf.dev", "patch bpftraces.kubebpf.dev/status",
+    "patch nodes", "delete pods", "create pods",
+]  # fmt: skip
+
+
+def test_the_crds_of_the_chart_are_those_of_the_project() -> None:
+    subprocess.run([sys.executable, REPOSITORY / "hack" / "sync-crds.py", "--check"], check=True)
+    rendered = {thing["metadata"]["name"]: thing for thing in render() if thing["kind"] == "CustomResourceDefinition"}
+    written = [yaml.safe_load(path.read_text()) for path in (REPOSITORY / "crds").glob("*.yaml")]
+    assert len(rendered) == len(written) == 3
+    for crd in written:
+        crd["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
+        assert rendered[crd["metadata"]["name"]] == crd
+    assert not [thing for thing in render(values={"crds.install": False}) if thing["kind"] == "CustomResourceDefinition"]
+
+
+def test_helm_finds_nothing_to_complain_about() -> None:
+    helm("lint", CHART, "--strict")
+
+
+@pytest.mark.parametrize("minor", [20, 24, 31])
+def test_it_renders_for_old_and_new_clusters(minor: int) -> None:
+    kinds = {thing["kind"] for thing in render(minor)}
+    assert kinds >= KINDS | {"CustomResourceDefinition"}
+    assert ("FlowSchema" in kinds) == (minor >= 29)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"agent.imagePolicy": "x"}, {"operator.image.digest": "sha256:12"}, {"agent.extraCapabilities": ["cap_sys_admin"]}],
+)
+def test_mistakes_in_values_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(HelmError, match="schema"):
+        render(values=values)
+
+
+def test_images_are_pinned_by_digest() -> None:
+    digest = "sha256:" + "0" * 64
+    agent = _pod_spec(render(values={"agent.image.digest": digest}), "DaemonSet")
+    assert agent["containers"][0]["image"] == f"kubebpf-agent@{digest}"
+
+
+def test_the_api_server_takes_it_twice(cluster: ControlPlane, system: System) -> None:
+    again = install(cluster, system.namespace)
+    assert again.namespace == system.namespace
+    agent = cluster.get("daemonset", "kubebpf-agent", system.namespace)
+    assert agent["spec"]["template"]["spec"]["hostPID"] is True
+    assert cluster.get("deployment", "kubebpf-operator", system.namespace)["spec"]["replicas"] == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "may", "questions"),
+    [
+        ("operator", True, OPERATOR_MAY),
+        ("operator", False, OPERATOR_MAY_NOT),
+        ("agent", True, AGENT_MAY),
+        ("agent", False, AGENT_MAY_NOT),
+    ],
+)
+def test_rights(cluster: ControlPlane, system: System, part: str, may: bool, questions: list[str]) -> None:
+    user = f"system:serviceaccount:{system.namespace}:kubebpf-{part}"
+    wrong = [question for question in questions if _may(cluster, user, question) != may]
+    assert not wrong, f"the {part} {'may not' if may else 'may'} do that"
+
+
+def test_no_right_is_a_wildcard() -> None:
+    roles = [thing for thing in render(31) if thing["kind"] in ("ClusterRole", "Role")]
+    words = [word for role in roles for rule in role["rules"] for part in rule.values() for word in part]
+    assert "*" not in words
+    assert "secrets" not in words
+
+
+def test_users_of_a_namespace_may_trace_it(cluster: ControlPlane, system: System, namespace: str) -> None:
+    kubeconfig = cluster.user_kubeconfig("tenant")
+    cluster.kubectl("create", "rolebinding", "t", "--clusterrole=view", "--user=tenant", "-n", namespace)
+    eventually(lambda: _may(cluster, "tenant", f"get bpftraces.kubebpf.dev {namespace}"))
+    assert not _may(cluster, "tenant", f"create bpftraces.kubebpf.dev {namespace}")
+    cluster.kubectl("create", "rolebinding", "e", "--clusterrole=edit", "--user=tenant", "-n", namespace)
+    eventually(lambda: _may(cluster, "tenant", f"create bpftraces.kubebpf.dev {namespace}"))
+    assert cluster.kubectl("get", "bpftraces", "-n", namespace, kubeconfig=kubeconfig) == ""
+    assert not _may(cluster, "tenant", f"create bpftracereports.kubebpf.dev {namespace}")
+    assert not _may(cluster, "tenant", "create clusterbpftraces.kubebpf.dev")
+
+
+def test_an_agent_reads_pods_under_its_own_token(cluster: ControlPlane, system: System, pods: Pods, namespace: str) -> None:
+    pods.create("web", namespace=namespace)
+    assert "web" in cluster.kubectl("get", "pods", "-n", namespace, kubeconfig=system.agent)
+    with pytest.raises(KubectlError, match="forbidden"):
+        cluster.kubectl("get", "secrets", "-n", system.namespace, kubeconfig=system.agent)
+
+
+def test_the_operator_is_restricted() -> None:
+    spec = _pod_spec(render(), "Deployment")
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostPID", "hostNetwork", "hostIPC"} & spec.keys()
+    assert all("hostPath" not in volume for volume in spec["volumes"])
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_agent_has_five_capabilities_and_no_more() -> None:
+    spec = _pod_spec(render(), "DaemonSet")
+    (container,) = spec["containers"]
+    security = container["securityContext"]
+    assert security["capabilities"] == {
+        "drop": ["ALL"],
+        "add": ["BPF", "PERFMON", "SYS_PTRACE", "SYSLOG", "DAC_READ_SEARCH"],
+    }
+    assert security["readOnlyRootFilesystem"] is True
+    assert "privileged" not in security
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
+    writable = {path for path, read_only in mounts.items() if not read_only}
+    assert writable == {"/tmp", "/sys/fs/bpf/kubebpf"}
+
+
+def test_the_commands_are_those_of_the_programs() -> None:
+    objects = render()
+    assert _pod_spec(objects, "Deployment")["containers"][0]["args"] == ["operator", "--namespace", "kubebpf-system"]
+    assert _pod_spec(objects, "DaemonSet")["containers"][0]["args"] == [
+        "agent", "--node-name", "$(NODE_NAME)", "--namespace", "kubebpf-system",
+    ]  # fmt: skip
+
+
+def _pod_spec(objects: list[Object], kind: str) -> Object:
+    (found,) = (thing for thing in objects if thing["kind"] == kind)
+    spec: Object = found["spec"]["template"]["spec"]
+    return spec
+
+
+def _may(cluster: ControlPlane, user: str, question: str) -> bool:
+    """What the API server's authorizer says."""
+    verb, what, *where = question.split()
+    resource, _, subresource = what.partition("/")
+    resource, _, group = resource.partition(".")
+    asked = {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": "".join(where)}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": user, "resourceAttributes": asked},
+    }
+    answer = cluster.api("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    return bool(answer["status"]["allowed"])
