@@ -19,6 +19,7 @@ from kubebpf.compiler.syntax.span import Position, Source, Span
 
 _MAX_WIDTH = 400  # Characters shown of one line. A program can be one line of a megabyte.
 _MAX_LINES = 12
+_MAX_MESSAGE = 2000
 
 
 def render_all(report: Report) -> str:
@@ -59,7 +60,7 @@ def _note(note: Note, sources: Sequence[Source]) -> list[str]:
 def _placed(span: Span, label: str, message: str, sources: Sequence[Source]) -> list[str]:
     source = sources[span.file]
     start, end = source.position(span.start), source.position(span.end)
-    words = f"{label}: {_printable(message)}"
+    words = _words(label, message)
     if start.line == end.line:
         place = f"{source.name}:{start.line}:{start.column}-{end.column}"
         return [f"{place}: {words}", *_underlined(source.line(start.line), start, end)]
@@ -87,6 +88,10 @@ def _width(character: str) -> int:
 def _printable(text: str) -> str:
     """Text that neither moves a terminal's cursor nor fails to be encoded; every character keeps its cell."""
     return "".join(c if c.isprintable() or c in "\t\n" else "\ufffd" for c in text)
+
+
+def _words(label: str, message: str) -> str:
+    return f"{label}: {_printable(message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + '…')}"
 
 
 def _encodable(text: str) -> str:

@@ -20,7 +20,7 @@ from kubebpf.compiler.complaints.syntax import (
 )
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.span import Span
-from kubebpf.compiler.syntax.tokens import PRECEDENCE, PREFIXES, Kind, Token
+from kubebpf.compiler.syntax.tokens import PRECEDENCE, PREFIXES, RESERVED, TYPE_KEYWORDS, Kind, Token
 from kubebpf.compiler.syntax.types import TypeParser, is_builtin
 
 _CAST_OPERANDS = frozenset({"(", "-", "!", "~", "*", "&", "++", "--"})
@@ -95,19 +95,19 @@ class ExpressionParser(TypeParser):
             return tree.Unary(operator.text, self.unary(), span=self.since(operator.span.start))
 
     def _pre_increment(self) -> tree.Expr:
-        operator = self.advance()
+        operator, errors = self.advance(), self.errors
         with self:
             target = self.unary()
-        if not _is_counter(target):
+        if self.errors == errors and not _is_counter(target):
             self.complain_at(target.span, InvalidIncrement)
         return tree.Increment(operator.text, target, True, span=self.since(operator.span.start))
 
     def _address_of(self) -> tree.Expr:
-        operator = self.advance()
+        operator, errors = self.advance(), self.errors
         token = self.token
         with self:
             operand = self.unary()
-        if not isinstance(operand, tree.Variable | tree.Map):
+        if self.errors == errors and not isinstance(operand, tree.Variable | tree.Map):
             self.complain_at(token.span, InvalidAddressOf)
         return tree.Unary("&", operand, span=self.since(operator.span.start))
 
@@ -170,6 +170,8 @@ class ExpressionParser(TypeParser):
 
     def _word(self) -> tree.Expr:
         name = self.token.text
+        if name in RESERVED:
+            self.fail("expression", *self._type_help(name))
         special = self._special(name)
         if special and (name in ("if", "comptime") or self.peek().is_op("(")):
             return special()
@@ -178,6 +180,12 @@ class ExpressionParser(TypeParser):
             return tree.Boolean(name == "true", span=self.since(self.end - len(name)))
         span = self.since(self.end - len(name))
         return self._call(name, span) if self.token.is_op("(") else tree.Identifier(name, span=span)
+
+    def _type_help(self, word: str) -> tuple[str, ...]:
+        type_ = self.peek()
+        if word not in TYPE_KEYWORDS or type_.kind is not Kind.NAME:
+            return ()
+        return (f"to pass a type, write typeof({word} {type_.text})",)
 
     def _special(self, name: str) -> Callable[[], tree.Expr] | None:
         """The words that are not called like functions."""
@@ -200,22 +208,13 @@ class ExpressionParser(TypeParser):
         self.expect("(")
         arguments: list[tree.Expr | tree.TypeSyntax] = []
         while not self.token.is_op(")"):
-            arguments.append(self._argument())
+            arguments.append(self.typeof() if self.token.is_name("typeof") else self.expression())
             if not self.accept(","):
                 break
             if self.token.is_op(")"):
                 self.fail("expression")
-        self.expect(")", *self._type_help(arguments))
+        self.expect(")")
         return tree.Call(name, tuple(arguments), name_span, span=self.since(name_span.start))
-
-    def _type_help(self, arguments: list[tree.Expr | tree.TypeSyntax]) -> tuple[str, ...]:
-        match arguments:
-            case [*_, tree.Identifier(("struct" | "union" | "enum") as word)]:
-                return (f"to pass a type, write typeof({word} {self.token.text})",)
-        return ()
-
-    def _argument(self) -> tree.Expr | tree.TypeSyntax:
-        return self.typeof() if self.token.is_name("typeof") else self.expression()
 
     def _sizeof(self) -> tree.Expr:
         start, operand = self._type_operand()
@@ -229,7 +228,8 @@ class ExpressionParser(TypeParser):
         start = self.start
         self.advance()
         self.expect("(")
-        operand = self.type_or_expression()
+        with self:
+            operand = self.type_or_expression()
         self.expect(")")
         return start, operand
 

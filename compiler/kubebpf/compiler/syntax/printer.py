@@ -96,7 +96,11 @@ def _probe(probe: tree.Probe) -> str:
 
 
 def attach_point_text(point: tree.AttachPoint) -> str:
-    """An attach point with the long name of its provider, its parts quoted where they were or have to be."""
+    """An attach point with the long name of its provider, its parts quoted where they were or have to be.
+
+    With a parameter in the place of the provider, nothing is known about it, and it stays as written."""
+    if "$" in point.provider:
+        return (f"{point.name}=" if point.name else "") + point.text
     written = point.text.partition(":")
     if written[1] and tuple(split(point.text)[1:]) == point.parts:
         rest = ":" + written[2]

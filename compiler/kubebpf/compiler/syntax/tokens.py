@@ -71,8 +71,7 @@ ASSIGNMENTS = frozenset({"=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<
 
 PREFIXES = frozenset({"!", "~", "-", "*"})
 
-STATEMENT_KEYWORDS = frozenset(
-    {"break", "continue", "for", "if", "import", "let", "return", "unroll", "while"},
-)
-
 TYPE_KEYWORDS = frozenset({"struct", "union", "enum"})
+
+RESERVED = TYPE_KEYWORDS | {"break", "continue", "else", "for", "import", "let", "return", "unroll", "while"}
+"""Words that are no values. They name fields all the same: `$x.for`."""

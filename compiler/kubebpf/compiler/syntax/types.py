@@ -78,7 +78,8 @@ class TypeParser(Cursor, ABC):
         start = self.start
         self.advance()
         self.expect("(")
-        operand = self.type_or_expression()
+        with self:
+            operand = self.type_or_expression()
         self.expect(")")
         return tree.TypeofType(operand, span=self.since(start))
 
