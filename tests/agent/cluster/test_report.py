@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,21 +25,19 @@ from kubebpf.agent.cluster.report import (
     top_keys,
 )
 from kubebpf.agent.cluster.trace import TraceName, Uid
+from kubebpf.compiler.artifact.cells import Count, Histogram
+from kubebpf.compiler.artifact.state import Entry, MapState
+from kubebpf.compiler.artifact.values import Pod
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NAME = TraceName("BpfTrace", "shop", "slow-reads", Uid("u-1"))
 
 
-def key(text: str) -> list[dict[str, Any]]:
-    return [{"str": text}]
+def counts(name: str, cells: dict[str, int]) -> MapState:
+    return MapState(name, "count", entries=tuple(Entry((key,), Count(n)) for key, n in cells.items()))
 
 
-def counts(name: str, cells: dict[str, int]) -> dict[str, Any]:
-    entries = [{"key": key(k), "count": str(n)} for k, n in cells.items()]
-    return {"name": name, "kind": "count", "signed": False, "params": [], "how": "", "entries": entries, "dropped": 0}
-
-
-def state(maps: list[dict[str, Any]], lines: list[Line] | None = None) -> State:
+def state(maps: list[MapState], lines: list[Line] | None = None) -> State:
     return State(1, "sha256:00", "s", "Attached", maps=maps, recent=lines or [], started_at=NOW)
 
 
@@ -67,29 +64,16 @@ def node_label_of(node: str) -> str:
     return label
 
 
-@pytest.mark.parametrize(
-    ("cells", "order"),
-    [
-        ([{"count": "9"}, {"count": "10"}], [1, 0]),
-        ([{"sum": "-5"}, {"sum": "3"}], [1, 0]),
-        ([{"max": str(2**63)}, {"max": str(2**63 + 1)}], [1, 0]),
-        ([{"min": "7"}, {"min": "-7"}], [0, 1]),
-        ([{"total": "100", "count": "50"}, {"total": "9", "count": "1"}], [1, 0]),
-        ([{"slots": [{"slot": 1, "count": "2"}]}, {"slots": [{"slot": 9, "count": "1"}, {"slot": 10, "count": "2"}]}], [1, 0]),
-        ([{"value": {"int": "3"}}, {"value": {"int": "20"}}], [1, 0]),
-        ([{"value": {"str": "a"}}, {"value": {"str": "b"}}], [0, 1]),
-        ([{"intervals": [{"epoch": "5", "value": "1"}]}, {"intervals": [{"epoch": "6", "value": "0"}]}], [1, 0]),
-    ],
-)
-def test_the_largest_keys_stand_first(cells: list[dict[str, Any]], order: list[int]) -> None:
-    m = {"name": "@", "entries": [{"key": key(str(i))} | cell for i, cell in enumerate(cells)]}
-    assert [entry["key"][0]["str"] for entry in top_keys(m, 20)["entries"]] == [str(i) for i in order]
-
-
 def test_keys_beyond_top_are_dropped_smallest_first_and_counted() -> None:
     kept = top_keys(counts("@x", {"a": 3, "b": 1, "c": 2, "d": 9}), 2)
     assert [entry["count"] for entry in kept["entries"]] == ["9", "3"]
     assert kept["dropped"] == 2
+
+
+def test_of_histograms_the_fullest_stay() -> None:
+    slots = {"few": ((9, 1), (10, 1)), "many": ((1, 3),)}
+    kept = top_keys(MapState("@", "hist", entries=tuple(Entry((k,), Histogram(v)) for k, v in slots.items())), 1)
+    assert kept["entries"] == [{"key": [{"str": "many"}], "slots": [{"slot": 1, "count": "3"}]}]
 
 
 def test_an_unchanged_state_gives_an_equal_status_in_whatever_order_the_kernel_tells_its_keys() -> None:
@@ -99,9 +83,7 @@ def test_an_unchanged_state_gives_an_equal_status_in_whatever_order_the_kernel_t
 
 
 def test_recent_lines_are_the_last_ones() -> None:
-    lines = [
-        Line(NOW, "printf", f"{i}\n", {"namespace": "shop", "name": "api-0", "uid": "u", "container": "api"}) for i in range(9)
-    ]
+    lines = [Line(NOW, "printf", f"{i}\n", Pod("shop", "api-0", "u", "api")) for i in range(9)]
     status = report_status(state([], lines), 20, 3)
     assert [line["text"] for line in status["recent"]] == ["6\n", "7\n", "8\n"]
     assert status["recent"][0] | {"text": ""} == {
@@ -137,9 +119,9 @@ def test_no_report_passes_its_limit_and_no_key_is_lost_uncounted(
     assert size(status) <= limit
     for before, after in zip(maps, status["maps"], strict=True):
         kept = after["entries"]
-        assert len(kept) + after["dropped"] == len(before["entries"])
+        assert len(kept) + after["dropped"] == len(before.entries)
         assert len(kept) <= top
-        values = sorted((int(entry["count"]) for entry in before["entries"]), reverse=True)
+        values = sorted((entry.cell.count for entry in before.entries if isinstance(entry.cell, Count)), reverse=True)
         assert [int(entry["count"]) for entry in kept] == values[: len(kept)]
     texts = [line.as_json() for line in recent][-count:] if count else []
     assert status["recent"] == texts[len(texts) - len(status["recent"]) :]

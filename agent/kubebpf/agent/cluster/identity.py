@@ -1,17 +1,16 @@
-"""Puts the pod beside every cgroup id of a report, and remembers it: the answer stays right after the pod is gone.
+"""Puts the pod beside every cgroup id, and remembers it: the answer stays right after the pod is gone.
 
 identities = Identities(directory, "node-a")
-identities.named({"cgroup": "4242"})
--> {"cgroup": "4242", "node": "node-a", "path": "/kubepods…", "pod": {"namespace": "shop", "name": "api-0", …}}
+identities.cgroup(4242)   -> Cgroup(4242, "node-a", "/kubepods…", Pod("shop", "api-0", "…", "api"))
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
-from kubebpf.agent.cluster.trace import Object
 from kubebpf.agent.pods.cgroups import CgroupId
 from kubebpf.agent.pods.directory import PodDirectory
+from kubebpf.compiler.artifact.values import Cgroup, Pod
 
 
 class Identities:
@@ -24,39 +23,24 @@ class Identities:
 
     def __init__(self, directory: PodDirectory, node: str) -> None:
         self._directory, self._node = directory, node
-        self._known: dict[int, Object] = {}
+        self._known: dict[int, Cgroup] = {}
 
-    def pod(self, id: int) -> Object | None:
-        """The pod of a cgroup as JSON; None for what is no pod's."""
-        pod: Object | None = self._look(id).get("pod")
-        return pod
-
-    def named(self, value: Any) -> Any:
-        """A value in JSON form, with every cgroup id in it named."""
-        if isinstance(value, list):
-            return [self.named(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if "cgroup" in value:
-            return value | {"node": self._node} | self._look(int(value["cgroup"]))
-        return {name: self.named(member) for name, member in value.items()}
-
-    def named_map(self, m: Object) -> Object:
-        """A map of a report with its keys and last values named."""
-        return m | {"entries": [self._entry(entry) for entry in m["entries"]]}
-
-    def _entry(self, entry: Object) -> Object:
-        named = {name: self.named(entry[name]) for name in ("key", "value") if name in entry}
-        return entry | named
-
-    def _look(self, id: int) -> Object:
-        known = self._known.get(id)
-        if known is None or "container" not in known.get("pod", {}):
+    def cgroup(self, id: int) -> Cgroup:
+        """What is known of a cgroup v2 id."""
+        known = self._known.get(id) or Cgroup(id, self._node)
+        if known.pod is None or not known.pod.container:
             # The API server may tell a container's name a moment after its first event.
-            known = (known or {}) | self._ask(id)
+            known = replace(known, path=self._path(id) or known.path, pod=self._pod(id) or known.pod)
             self._known[id] = known
         return known
 
-    def _ask(self, id: int) -> Object:
-        path, pod = self._directory.path_of(CgroupId(id)), self._directory.pod_of(CgroupId(id))
-        return ({"path": path} if path else {}) | ({"pod": pod.as_json()} if pod else {})
+    def pod(self, id: int) -> Pod | None:
+        """The pod of a cgroup; None for what is no pod's."""
+        return self.cgroup(id).pod
+
+    def _path(self, id: int) -> str | None:
+        return self._directory.path_of(CgroupId(id))
+
+    def _pod(self, id: int) -> Pod | None:
+        pod = self._directory.pod_of(CgroupId(id))
+        return Pod(pod.namespace, pod.name, pod.uid, pod.container) if pod else None

@@ -14,9 +14,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from kubebpf.agent.cluster.trace import GROUP_VERSION, Object, TraceName, format_time
+from kubebpf.compiler.artifact.order import ordered
+from kubebpf.compiler.artifact.state import MapState, to_json
+from kubebpf.compiler.artifact.values import Pod, readable
 
 REPORT_BYTES = 32 * 1024
 # Of a report that is full of keys, this much is for the last lines.
@@ -37,21 +40,21 @@ class Line:
 
     Args:
         kind: what printed it: printf, errorf, warnf, print, time, join, cat.
-        pod: `{"namespace", "name", "uid", "container"}` where the event came from a pod.
+        pod: where the event came from one.
     """
 
     time: datetime
     kind: str
     text: str
-    pod: Object | None = None
+    pod: Pod | None = None
 
     def as_json(self) -> Object:
         """The form in `recent`."""
-        said = {"time": format_time(self.time), "kind": self.kind, "text": self.text[:LINE_CHARS]}
+        said = {"time": format_time(self.time), "kind": self.kind, "text": readable(self.text)[:LINE_CHARS]}
         if self.pod is None:
             return said
-        where = {"namespace": self.pod["namespace"], "pod": self.pod["name"]}
-        return said | where | ({"container": self.pod["container"]} if self.pod.get("container") else {})
+        where = {"namespace": self.pod.namespace, "pod": self.pod.name}
+        return said | where | ({"container": self.pod.container} if self.pod.container else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class State:
 
     Args:
         session: changes when counting restarts from zero.
-        maps: in the JSON form of reports, complete.
+        maps: complete.
         recent: the last lines, oldest first.
     """
 
@@ -86,7 +89,7 @@ class State:
     probes: int = 0
     started_at: datetime | None = None
     exit_code: int | None = None
-    maps: Sequence[Object] = ()
+    maps: Sequence[MapState] = ()
     recent: Sequence[Line] = ()
     lost: Lost = field(default_factory=Lost)
 
@@ -157,34 +160,15 @@ def size(value: object) -> int:
     return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-def weight(cell: Object) -> tuple[int, int]:
-    """How much an entry counts when keys are dropped: the larger one stays, as in the order in which bpftrace prints.
+def top_keys(state: MapState, top: int) -> Object:
+    """A map in JSON with its largest `top` keys, largest first; the others are added to `dropped`.
 
-    Returns:
-        two numbers to compare: the value (of averages the quotient), and the number of observations.
+    >>> top_keys(MapState("@", "count", entries=(Entry(("a",), Count(1)), Entry(("b",), Count(2)))), 1)["entries"]
+    [{'key': [{'str': 'b'}], 'count': '2'}]
     """
-    if "total" in cell:
-        count = int(cell["count"])
-        return (int(cell["total"]) // count if count else 0, count)
-    for name in ("count", "sum", "max", "min"):
-        if name in cell:
-            return (int(cell[name]), 0)
-    if "slots" in cell:
-        return (sum(int(slot["count"]) for slot in cell["slots"]), 0)
-    if "intervals" in cell:
-        return (max((int(interval["epoch"]) for interval in cell["intervals"]), default=0), 0)
-    return (_number(cell.get("value")), 0)
-
-
-def _number(value: Any) -> int:
-    return int(value["int"]) if isinstance(value, dict) and "int" in value else 0
-
-
-def top_keys(m: Object, top: int) -> Object:
-    """A map with its largest `top` keys, largest first; the others are added to `dropped`."""
-    entries = sorted(m["entries"], key=lambda entry: json.dumps(entry["key"], sort_keys=True))
-    entries.sort(key=weight, reverse=True)
-    return m | {"entries": entries[:top], "dropped": m.get("dropped", 0) + max(0, len(entries) - top)}
+    entries = ordered(state)[::-1]
+    dropped = state.dropped + max(0, len(entries) - top)
+    return to_json(replace(state, entries=tuple(entries[:top]), dropped=dropped))
 
 
 def fit_maps(maps: Sequence[Object], room: int) -> list[Object]:
@@ -231,13 +215,3 @@ def interval_seconds(base: float, nodes_of_traces: Sequence[int], writes_per_sec
     100.0
     """
     return max(base, sum(nodes_of_traces) / writes_per_second)
-
-
-def completed(state: State, exit_code: int | None) -> State:
-    """The state once this node's part is over."""
-    return replace(state, phase="Completed", exit_code=exit_code)
-
-
-def failed(generation: int, digest: str, session: str, reason: str, message: str) -> State:
-    """The state of a node that cannot run the trace."""
-    return State(generation, digest, session, "Failed", reason, message)
