@@ -8,7 +8,7 @@
 
 const, volatile, restrict and typedefs are taken off. Pointers are `Space.KERNEL` unless BTF tags the pointee as `__user`: BTF
 describes the kernel's memory. A pointer read through a user pointer is a user pointer all the same; that is for the reader of the
-field to say. No pointer is `trusted`: that depends on the probe. `char` is an Int of 8 bits with the role "char": an array of them
+field to say. No pointer is `trusted`: that depends on the probe. `char` is an Int of 8 bits with the role "char": an array of it
 is text and an array of u8 is not, and as kernels since 6.2 are built with unsigned chars, the sign does not tell them apart.
 """
 
@@ -175,6 +175,14 @@ class Btf:
             self._types[number] = self._make(number, depth + 1)
         return self._types[number]
 
+    def plain(self, number: int) -> int:
+        """The number of the type below a type's typedefs and qualifiers."""
+        for _ in range(_DEEPEST):
+            if self.raw.kind(number) not in _WRAPPERS:
+                return number
+            number = self.raw.target(number)
+        raise BtfError(f"type {number} refers to itself, or is nested deeper than {_DEEPEST} levels")
+
     def tags(self, number: int) -> tuple[tuple[str, ...], int]:
         """The BTF type tags (`user`, `percpu`, `rcu`) around a type, and the number of the type below them."""
         tags: list[str] = []
@@ -267,10 +275,7 @@ class Btf:
 
     def _old_bitfield(self, target: int, bits: int) -> tuple[int, int]:
         """Without kind_flag a bitfield's width is told by its INT, which is narrower than its size."""
-        for _ in range(_DEEPEST):
-            if self.raw.kind(target) not in _WRAPPERS:
-                break
-            target = self.raw.target(target)
+        target = self.plain(target)
         if self.raw.kind(target) is not Kind.INT:
             return bits, 0
         (word,) = self.raw.extra(target)

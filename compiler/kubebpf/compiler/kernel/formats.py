@@ -65,6 +65,15 @@ class Formats:
         pairs = (line.partition(":") for line in lines)
         return tuple(sorted((category, event) for category, _, event in pairs if category != "ftrace"))
 
+    @cached_property
+    def traceable(self) -> frozenset[str]:
+        """The functions that ftrace, and so fentry, can attach to; empty when tracefs does not tell."""
+        try:
+            text = (self.root / "available_filter_functions").read_text()
+        except OSError:
+            return frozenset()
+        return frozenset(line.split()[0] for line in text.splitlines() if line.strip())
+
     def text(self, category: str, event: str) -> str | None:
         """A format's text; None when there is no such tracepoint."""
         if not (_NAME.fullmatch(category) and _NAME.fullmatch(event)) or category == "ftrace":

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from kubebpf.compiler.kernel import packaged
+from kubebpf.compiler.kernel import packaged, spelling
 from kubebpf.compiler.kernel.btf import CHAR, Btf
 from kubebpf.compiler.kernel.btf_raw import Kind
 from kubebpf.compiler.kernel.ctype import Declaration, Resolver, parse
@@ -34,8 +34,8 @@ class TracepointField:
     """One argument, and the way to it.
 
     To read it, take the address of `struct`.`member` (its element `index` unless that is None) by CO-RE, or of the byte at
-    `offset` when `struct` is None, and load `size` bytes there: the member may be wider than the value. (The kernel writes 4 bytes
-    into the 8 of `trace_event_raw_sys_enter.id`, perf_call_bpf_enter in kernel/trace/trace_syscalls.c.)
+    `offset` when `struct` is None, and load `size` bytes there: the member may be wider than the value. (The kernel writes 4
+    bytes into the 8 of `trace_event_raw_sys_enter.id`, perf_call_bpf_enter in kernel/trace/trace_syscalls.c.)
 
     Args:
         name: as the program writes it.
@@ -160,14 +160,14 @@ class Tracepoints:
         return self.btf.struct(_RAW + candidates[0]) if len(candidates) == 1 else None
 
     def _from_members(self, struct: Struct) -> Iterator[TracepointField]:
-        for member in struct.fields:
+        for member, spelt in zip(struct.fields, spelling.members(struct), strict=True):
             if member.name in ("ent", "__data", ""):
                 continue
             mark = next((m for m in _LOCATIONS if member.name.startswith(m)), "")
             name = member.name.removeprefix(mark)
             # BTF has no element type of a dynamic array; nearly all are text.
             value = Pointer(Int(8, False, CHAR), Space.KERNEL) if mark else member.type
-            declared = f"{mark.rstrip('_')} char[] {name}" if mark else f"{member.type} {name}"
+            declared = f"{mark.rstrip('_')} char[] {name}" if mark else spelt
             yield TracepointField(
                 name, value, struct, member.name, None,
                 bool(mark), mark == "__rel_loc_", member.offset, sizeof(member.type), declared,
@@ -198,7 +198,7 @@ class Tracepoints:
         return TracepointArgs("syscalls", event, tuple(fields), struct)
 
     def _classes(self, event: str) -> tuple[str, ...]:
-        """The classes whose probe function takes just what the event's `btf_trace_<event>` says."""
+        """The classes whose probe function takes just what the event's `btf_trace_<event>` says, typedefs seen through."""
         number = self.btf.raw.find(f"btf_trace_{event}", (Kind.TYPEDEF,))
         if number is None:
             return ()
@@ -220,7 +220,8 @@ class Tracepoints:
             raw = raw.base
 
     def _signature(self, proto: int) -> tuple[int, ...]:
-        return tuple(item[1] for item in self.btf.raw.items(proto))
+        # DEFINE_EVENT repeats the prototype of its class, and may say time64_t where the class says long long.
+        return tuple(self.btf.plain(item[1]) for item in self.btf.raw.items(proto))
 
 
 def _by_member(struct: Struct | None) -> dict[str, Field]:

@@ -113,27 +113,27 @@ class KernelView:
 
     def struct(self, name: str) -> Struct | None:
         """The struct with this name, a definition before a forward declaration (which has size 0)."""
-        return self._defined(btf.struct(name) for btf in self._all())
+        return self._defined(btf.struct(name) for btf in self.all_btf())
 
     def union(self, name: str) -> Struct | None:
         """As `struct`, for unions."""
-        return self._defined(btf.union(name) for btf in self._all())
+        return self._defined(btf.union(name) for btf in self.all_btf())
 
     def enum(self, name: str) -> EnumType | None:
         """The enum with this name."""
-        return _first(btf.enum(name) for btf in self._all())
+        return _first(btf.enum(name) for btf in self.all_btf())
 
     def typedef(self, name: str) -> Type | None:
         """What a typedef, or a base type of C such as `unsigned int`, stands for."""
-        return next((t for btf in self._all() if (t := btf.typedef(name)) is not None), None)
+        return next((t for btf in self.all_btf() if (t := btf.typedef(name)) is not None), None)
 
     def enum_constant(self, name: str) -> tuple[EnumType, int] | None:
         """The enum that declares a constant, and its value."""
-        return _first(btf.enum_constant(name) for btf in self._all())
+        return _first(btf.enum_constant(name) for btf in self.all_btf())
 
     def function(self, name: str, module: str = "") -> Function | None:
         """The first function with this name, in `module` if one is given ("vmlinux" is one)."""
-        found = _first(btf.function(name) for btf in self._all(module))
+        found = _first(btf.function(name) for btf in self.all_btf(module))
         return found or (Function(name, known=False) if self.anything_exists else None)
 
     def module_of(self, function: str) -> str:
@@ -146,13 +146,13 @@ class KernelView:
 
     def rawtracepoint(self, event: str, module: str = "") -> Function | None:
         """The arguments of a raw tracepoint as the parameters of a function; the `void *__data` in front of them is dropped."""
-        found = _first(_raw_tracepoint(btf, event) for btf in self._all(module))
+        found = _first(_raw_tracepoint(btf, event) for btf in self.all_btf(module))
         return found or (Function(event, known=False) if self.anything_exists else None)
 
     def tracepoint(self, category: str, event: str) -> TracepointArgs | None:
         """The arguments of a tracepoint, None when the kernel does not have it."""
         found: TracepointArgs | None = None
-        for btf in self._all():
+        for btf in self.all_btf():
             args = self._tracepoints_of(btf).args(category, event)
             if args and args.struct:
                 return args
@@ -176,7 +176,7 @@ class KernelView:
     def raw_tracepoints(self) -> Iterator[str]:
         """The names of all raw tracepoints, each once, vmlinux's before the modules'."""
         seen: dict[str, None] = {}
-        for btf in self._all():
+        for btf in self.all_btf():
             names = btf.names(Kind.TYPEDEF)
             seen.update((name.removeprefix(_TRACEPOINT), None) for name in names if name.startswith(_TRACEPOINT))
         return iter(seen)
@@ -220,7 +220,8 @@ class KernelView:
                 return (name.removeprefix(_ITER) for name in self.btf.names(Kind.STRUCT) if name.startswith(_ITER))
         return iter(())
 
-    def _all(self, module: str = "") -> Iterator[Btf]:
+    def all_btf(self, module: str = "") -> Iterator[Btf]:
+        """The BTF of vmlinux and then of each module, opened when its turn comes; of `module` alone if one is given."""
         for name in [module] if module else self.modules:
             if btf := self._open(name):
                 yield btf
