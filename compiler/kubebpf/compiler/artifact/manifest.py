@@ -225,8 +225,7 @@ HEADER_SIZES = {"plain": 8, "context": 24}
 
 def _map_json(m: MapSchema) -> dict[str, Any]:
     plain = {
-        name: getattr(m, name)
-        for name in ("name", "symbol", "storage", "key_size", "value_size", "set_offset", "max_entries")
+        name: getattr(m, name) for name in ("name", "symbol", "storage", "key_size", "value_size", "set_offset", "max_entries")
     }
     return plain | {"key": to_json(m.key) if m.key else None, "value": to_json(m.value)}
 

@@ -170,7 +170,8 @@ def from_json(j: dict[str, Any]) -> Desc | DAggregate:
     Raises:
         KeyError: a member is missing or the kind is unknown; the manifest is not ours.
     """
-    return _READERS[j["t"]](j)
+    d: Desc | DAggregate = _READERS[j["t"]](j)
+    return d
 
 
 def desc_from_json(j: dict[str, Any]) -> Desc:
