@@ -12,6 +12,7 @@ callback then asks for the end of the batch: nothing is lost and nothing comes t
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,12 @@ from kubebpf.agent.libbpf.library import check, check_pointer, lib, messages
 
 _BATCH = 65536  # records; without a bound a flood would keep one call busy for ever
 _FULL = -errno.ENOBUFS
+
+
+@dataclass
+class _Taken:
+    records: list[bytes] = field(default_factory=list)
+    error: BaseException | None = None
 
 
 class RingBuffer:
@@ -34,8 +41,8 @@ class RingBuffer:
         Raises:
             LibbpfError: it is no ring buffer, or cannot be mapped.
         """
-        self._records: list[bytes] = []
-        self._handle = ffi.new_handle(self._records)
+        self._taken = _Taken()
+        self._handle = ffi.new_handle(self._taken)
         with messages() as said:
             pointer = lib().ring_buffer__new(fd, _take, self._handle, ffi.NULL)
             self._pointer = check_pointer(pointer, "ring_buffer__new", said)
@@ -67,10 +74,12 @@ class RingBuffer:
             lib().ring_buffer__free(pointer)
 
     def _batch(self, result: int, call: str) -> list[bytes]:
+        if (error := self._taken.error) is not None:
+            self._taken.error = None
+            raise error
         if result not in (_FULL, -errno.EINTR):
             check(result, call)
-        records = self._records[:]
-        self._records.clear()
+        records, self._taken.records = self._taken.records, []
         return records
 
     def __enter__(self) -> Self:
@@ -80,8 +89,13 @@ class RingBuffer:
         self.close()
 
 
-@ffi.callback("int(void *, void *, size_t)", error=-errno.EIO)
+def _interrupted(kind: Exception, error: Any, trace: Any) -> None:
+    # A signal's handler may raise while C is below us (KeyboardInterrupt): it is raised again once C has returned.
+    ffi.from_handle(trace.tb_frame.f_locals["handle"]).error = error
+
+
+@ffi.callback("int(void *, void *, size_t)", error=-errno.EIO, onerror=_interrupted)
 def _take(handle: Any, data: Any, size: int) -> int:
-    records: list[bytes] = ffi.from_handle(handle)
+    records: list[bytes] = ffi.from_handle(handle).records
     records.append(ffi.buffer(data, size)[:])
     return _FULL if len(records) >= _BATCH else 0

@@ -1,0 +1,191 @@
+"""Providers: one record each, that says how a written attach point is found on this node and how a program is attached there.
+
+    PROVIDERS["interval"].attach(program, point, options) -> Link, on one CPU
+    PROVIDERS["profile"].attach(program, point, options)  -> a Link for each CPU
+
+begin and end have no place: their programs are run, once, by the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from kubebpf.agent.libbpf.errors import LibbpfError
+from kubebpf.agent.libbpf.link import Link
+from kubebpf.agent.libbpf.object import has_kernel_type
+from kubebpf.agent.libbpf.perf import CPU_CLOCK, SOFTWARE, PerfEvent, open_perf_event
+from kubebpf.agent.libbpf.program import Program, Uprobe
+from kubebpf.agent.session.errors import MissingProbeError
+from kubebpf.agent.session.options import Options
+from kubebpf.agent.session.points import (
+    Node,
+    Point,
+    Target,
+    as_written,
+    functions,
+    online_cpus,
+    raw_tracepoints,
+    tracepoints,
+)
+from kubebpf.compiler.artifact.manifest import Attach
+
+Expand = Callable[[Attach, Node], Iterator[tuple[str, Target]]]
+Attacher = Callable[[Program, Point, Options], Iterator[Link]]
+
+_TRACING = 26  # BPF_PROG_TYPE_TRACING
+_RAW_TP = 23  # BPF_TRACE_RAW_TP
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One kind of attach point.
+
+    Args:
+        attach: attaches; gives the links one by one, so that those made before a failure are not lost.
+        expand: the places that an attach point means here.
+        moment: of programs that are run instead of attached.
+        loadable: whether the kernel can take the program at all; asked before the load of the whole object.
+    """
+
+    attach: Attacher
+    expand: Expand = as_written
+    moment: Literal["", "begin", "end"] = ""
+    loadable: Callable[[Attach, Program], bool] = lambda attach, program: True
+
+
+@dataclass(frozen=True, slots=True)
+class SoftwareEvent:
+    """A software counter: its number (enum perf_sw_ids) and after how many bpftrace fires when the text says nothing."""
+
+    config: int
+    count: int
+
+
+_SOFTWARE = {
+    "cpu-clock": SoftwareEvent(0, 1_000_000),
+    "cpu": SoftwareEvent(0, 1_000_000),
+    "task-clock": SoftwareEvent(1, 1),
+    "page-faults": SoftwareEvent(2, 100),
+    "faults": SoftwareEvent(2, 100),
+    "context-switches": SoftwareEvent(3, 1000),
+    "cs": SoftwareEvent(3, 1000),
+    "cpu-migrations": SoftwareEvent(4, 1),
+    "minor-faults": SoftwareEvent(5, 100),
+    "major-faults": SoftwareEvent(6, 1),
+    "alignment-faults": SoftwareEvent(7, 1),
+    "emulation-faults": SoftwareEvent(8, 1),
+    "dummy": SoftwareEvent(9, 1),
+    "bpf-output": SoftwareEvent(10, 1),
+}
+
+
+def _nothing(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    return iter(())
+
+
+def _clock(target: Target) -> PerfEvent:
+    if "hz" in target:
+        return PerfEvent(SOFTWARE, CPU_CLOCK, frequency=int(target["hz"]))
+    return PerfEvent(SOFTWARE, CPU_CLOCK, period=int(target["period_ns"]))
+
+
+def _interval(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    # One timer for the machine, on any CPU that is there; it ticks also while the process of -p sleeps.
+    yield _perf(program, point, _clock(point.target), online_cpus()[0], -1)
+
+
+def _profile(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    return _every_cpu(program, point, _clock(point.target), options)
+
+
+def _software(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    name = str(point.target["event"])
+    if name not in _SOFTWARE:
+        raise MissingProbeError(point.name, f"no software event {name}")
+    known = _SOFTWARE[name]
+    event = PerfEvent(SOFTWARE, known.config, period=int(point.target.get("count", 0)) or known.count)
+    return _every_cpu(program, point, event, options)
+
+
+def _every_cpu(program: Program, point: Point, event: PerfEvent, options: Options) -> Iterator[Link]:
+    pid = -1 if options.pid is None else options.pid
+    return (_perf(program, point, event, cpu, pid) for cpu in online_cpus())
+
+
+def _perf(program: Program, point: Point, event: PerfEvent, cpu: int, pid: int) -> Link:
+    return program.attach_perf_event(open_perf_event(event, cpu, pid), point.cookie)
+
+
+def _tracepoint(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    yield program.attach_tracepoint(str(point.target["category"]), str(point.target["event"]), point.cookie)
+
+
+def _raw_tracepoint(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    if program.type == _TRACING:
+        yield program.attach_trace(point.cookie)
+    else:
+        yield program.attach_raw_tracepoint(str(point.target["event"]))
+
+
+def _has_raw_tracepoint(attach: Attach, program: Program) -> bool:
+    # A tp_btf program is verified against its event's arguments; without the event the load of the whole object fails.
+    return not program.section.startswith("tp_btf") or has_kernel_type(str(attach.target["event"]), _RAW_TP)
+
+
+def _uprobe(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    yield program.attach_uprobe(_place(point, options, returns=False))
+
+
+def _uretprobe(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    yield program.attach_uprobe(_place(point, options, returns=True))
+
+
+def _place(point: Point, options: Options, returns: bool) -> Uprobe:
+    path, offset = str(point.target["path"]), int(point.target["offset"])
+    pid = -1 if options.pid is None else options.pid
+    return Uprobe(path, offset, returns=returns, pid=pid, cookie=point.cookie)
+
+
+PROVIDERS: dict[str, Provider] = {
+    "begin": Provider(_nothing, moment="begin"),
+    "end": Provider(_nothing, moment="end"),
+    "interval": Provider(_interval),
+    "profile": Provider(_profile),
+    "software": Provider(_software),
+    "tracepoint": Provider(_tracepoint, tracepoints),
+    "rawtracepoint": Provider(_raw_tracepoint, raw_tracepoints, loadable=_has_raw_tracepoint),
+    "uprobe": Provider(_uprobe, functions),
+    "uretprobe": Provider(_uretprobe, functions),
+}
+
+
+def provider(attach: Attach) -> Provider:
+    """The record for an attach point.
+
+    Raises:
+        MissingProbeError: this agent does not know the provider.
+    """
+    if attach.provider not in PROVIDERS:
+        raise MissingProbeError(attach.text, f"this version cannot attach {attach.provider} probes")
+    return PROVIDERS[attach.provider]
+
+
+def attach_point(program: Program, point: Point, options: Options) -> list[Link]:
+    """Attach a program to one place: every link, or none.
+
+    Raises:
+        MissingProbeError: it cannot be attached; the cause says why.
+    """
+    links: list[Link] = []
+    try:
+        for link in provider(point.attach).attach(program, point, options):
+            links.append(link)
+    except BaseException as error:
+        for link in links:
+            link.close()
+        if isinstance(error, LibbpfError):
+            raise MissingProbeError(point.name, str(error)) from error
+        raise
+    return links

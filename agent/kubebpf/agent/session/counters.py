@@ -1,0 +1,65 @@
+"""What went wrong while the programs ran: lost events, full maps, failed helpers, by their place in the text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kubebpf.agent.libbpf.map import BpfMap
+from kubebpf.compiler.artifact.manifest import Site
+
+
+@dataclass(frozen=True, slots=True)
+class SiteCount:
+    """One place that failed.
+
+    Args:
+        site: from the manifest.
+        count: how often, on all CPUs.
+        last: a return code of the helper, the last of one of the CPUs.
+    """
+
+    site: Site
+    count: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Cumulative since the load.
+
+    Args:
+        lost: events that found the ring buffer full.
+        failures: the other sites with a count, in their order.
+    """
+
+    lost: int = 0
+    failures: tuple[SiteCount, ...] = ()
+
+    @property
+    def map_full(self) -> int:
+        """Updates that found a map full."""
+        return sum(failure.count for failure in self.failures if failure.site.kind == "map_full")
+
+
+def read_sites(sites: tuple[Site, ...], source: BpfMap) -> Counters:
+    """Read `kb_sites`.
+
+    Args:
+        sites: of the manifest; their numbers are the map's keys, number 0 being `lost`.
+        source: the map, {u64 count, s64 last return code} for each CPU.
+
+    Raises:
+        LibbpfError: it cannot be read.
+    """
+    found = [SiteCount(site, *_site(source, number)) for number, site in enumerate(sites)]
+    lost = sum(entry.count for entry in found if entry.site.kind == "lost")
+    return Counters(lost, tuple(entry for entry in found if entry.count and entry.site.kind != "lost"))
+
+
+def _site(source: BpfMap, number: int) -> tuple[int, int]:
+    value = source.lookup(number.to_bytes(4, "little")) or bytes(source.value_bytes)
+    rows = np.frombuffer(value, "<i8").reshape(source.cpus, -1)
+    failed = rows[rows[:, 0] != 0]
+    return int(rows[:, 0].sum()), int(failed[-1, 1]) if len(failed) else 0

@@ -1,0 +1,35 @@
+"""What a person or the cluster says about one run of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The choices of one session.
+
+    Args:
+        name: in libbpf's messages.
+        args: `$1` and on.
+        params: for getopt(): option to value; an option without a value has "".
+        pid: uprobes, profile and software events only of this process; None for all.
+        child: the process id of `-c CMD`, for `cpid`; None without one.
+        missing_probes: error, warn or ignore; None: as the program's config block says.
+        scope_levels: the lowest and highest depth of the cgroups in the scope, in the cgroup v2 tree (its root is 0);
+            None: as the compiler set it.
+        ring_bytes: of the ring buffer; None: as the config block says, else by this machine's memory.
+        btf: the kernel's type information, where /sys/kernel/btf/vmlinux is not there.
+    """
+
+    name: str = "kubebpf"
+    args: tuple[str, ...] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+    pid: int | None = None
+    child: int | None = None
+    missing_probes: str | None = None
+    scope_levels: tuple[int, int] | None = None
+    ring_bytes: int | None = None
+    btf: Path | None = None

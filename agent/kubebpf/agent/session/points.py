@@ -1,0 +1,155 @@
+"""From attach points as written to the places on this node.
+
+    Attach(text="tracepoint:sched:sched_*", wildcard=True, …) -> Point(name="tracepoint:sched:sched_switch", cookie=5), …
+
+A written attach point keeps its number as the cookie; each match of a wildcard gets one of its own, after all written ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kubebpf.agent.session.errors import MissingProbeError
+from kubebpf.agent.session.libraries import resolve
+from kubebpf.agent.session.symbols import NotElfError, Symbols
+from kubebpf.agent.session.wildcards import is_wildcard, pattern
+from kubebpf.compiler.artifact.manifest import Attach
+
+Target = dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One place on this node that a program is attached to.
+
+    Args:
+        attach: the attach point as written.
+        name: this place in full; what `probe` prints.
+        target: the provider's parts, without wildcards and with paths and offsets resolved.
+        cookie: of the link.
+    """
+
+    attach: Attach
+    name: str
+    target: Target
+    cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The parts of this machine that attach points are looked up in.
+
+    Args:
+        tracefs: where tracefs is mounted.
+    """
+
+    tracefs: Path = field(default_factory=lambda: _tracefs())
+
+    def tracepoints(self) -> list[tuple[str, str]]:
+        """Category and name of every tracepoint that has a tracefs event."""
+        lines = (self.tracefs / "available_events").read_text().splitlines()
+        return [(category, event) for category, _, event in (line.partition(":") for line in lines)]
+
+    def has_tracepoint(self, category: str, event: str) -> bool:
+        """Whether there is one."""
+        return (self.tracefs / "events" / category / event / "id").exists()
+
+
+def online_cpus() -> list[int]:
+    """The numbers of the CPUs that are online."""
+    return _cpu_list(Path("/sys/devices/system/cpu/online").read_text())
+
+
+def _cpu_list(text: str) -> list[int]:
+    # Documentation/admin-guide/cputopology.rst: "0-3,7"
+    ranges = [part.partition("-") for part in text.strip().split(",") if part]
+    return [cpu for low, _, high in ranges for cpu in range(int(low), int(high or low) + 1)]
+
+
+def _tracefs() -> Path:
+    choices = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+    return next((path for path in choices if (path / "events").is_dir()), choices[0])
+
+
+def as_written(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
+    """The attach point itself."""
+    yield attach.text, attach.target
+
+
+def tracepoints(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
+    """Tracepoints by category and event.
+
+    Raises:
+        MissingProbeError: none matches, or there is no tracefs.
+    """
+    category, event = str(attach.target["category"]), str(attach.target["event"])
+    if not (node.tracefs / "events").is_dir():
+        raise MissingProbeError(attach.text, f"no tracefs at {node.tracefs} (mount -t tracefs nodev {node.tracefs})")
+    found = [(category, event)] if node.has_tracepoint(category, event) else []
+    if is_wildcard(category) or is_wildcard(event):
+        categories, events = pattern(category).fullmatch, pattern(event).fullmatch
+        found = sorted((c, e) for c, e in node.tracepoints() if categories(c) and events(e))
+    if not found:
+        raise MissingProbeError(attach.text, "no such tracepoint on this kernel")
+    for c, e in found:
+        yield f"{attach.provider}:{c}:{e}", {"category": c, "event": e}
+
+
+def raw_tracepoints(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
+    """A raw tracepoint. Its program is made for one event, so nothing is left to expand.
+
+    Raises:
+        MissingProbeError: the object has a wildcard here.
+    """
+    if attach.wildcard:
+        raise MissingProbeError(attach.text, "wildcards in raw tracepoints are not expanded on the node")
+    yield attach.text, attach.target
+
+
+def functions(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
+    """Functions and offsets of user programs: file and offset in it.
+
+    Raises:
+        MissingProbeError: no such file, no such function, or no ELF file.
+    """
+    name, function, offset = str(attach.target["path"]), str(attach.target["function"]), int(attach.target["offset"])
+    path = resolve(name)
+    if path is None:
+        raise MissingProbeError(attach.text, f"no file, library or program {name}")
+    if not function:
+        yield attach.text, {"path": path, "offset": offset}
+        return
+    for found, start in _functions(attach, path, function):
+        suffix = f"+{offset}" if offset else ""
+        yield f"{attach.provider}:{path}:{found}{suffix}", {"path": path, "offset": start + offset}
+
+
+def _functions(attach: Attach, path: str, function: str) -> list[tuple[str, int]]:
+    try:
+        with Symbols.open(path) as symbols:
+            if is_wildcard(function):
+                matches = list(symbols.matching(function).items())
+            else:
+                offset = symbols.offset(function)
+                matches = [] if offset is None else [(function, offset)]
+    except (OSError, NotElfError) as error:
+        raise MissingProbeError(attach.text, str(error)) from error
+    if not matches:
+        raise MissingProbeError(attach.text, f"no function {function} in {path}")
+    return matches
+
+
+def number(found: Sequence[tuple[Attach, str, Target]], declared: int) -> list[Point]:
+    """Give every place its cookie.
+
+    Args:
+        found: attach point, name and target of each place.
+        declared: how many attach points the program has; wildcards' cookies start there.
+    """
+    points, following = list[Point](), declared
+    for attach, name, target in found:
+        cookie, following = (following, following + 1) if attach.wildcard else (attach.probe, following)
+        points.append(Point(attach, name, target, cookie))
+    return points

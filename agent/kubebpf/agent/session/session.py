@@ -1,0 +1,298 @@
+"""A session: one artifact at work in this kernel, from load to close.
+
+    with Session(artifact, Options(args=("5",))) as session:      # open, fill the constants, load
+        session.start()                                           # begin programs, then attach
+        while session.exit is None:
+            for record in session.poll(0.1): …
+        for record in session.finish(): …                         # detach, end programs
+        for state in session.maps(resolver): …
+
+bpftrace's order: begin programs run before anything is attached, end programs after everything is detached, each in the order
+of declaration. A session belongs to one thread: nothing in it is locked. On any exception all of it is released: the block's end
+closes links, perf events, ring buffer, programs and maps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kubebpf.agent.libbpf.object import BpfObject, open_object
+from kubebpf.agent.libbpf.ring import RingBuffer
+from kubebpf.agent.session import maps as map_state
+from kubebpf.agent.session.attach import PROVIDERS, attach_point, provider
+from kubebpf.agent.session.constants import fill
+from kubebpf.agent.session.counters import Counters, read_sites
+from kubebpf.agent.session.errors import AttachError, MissingProbeError
+from kubebpf.agent.session.loaded import Loaded, loaded
+from kubebpf.agent.session.maps import MapState
+from kubebpf.agent.session.options import Options
+from kubebpf.agent.session.points import Node, Point, Target, number
+from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of
+from kubebpf.compiler.artifact.artifact import Artifact
+from kubebpf.compiler.artifact.decode import Resolver
+from kubebpf.compiler.artifact.manifest import CONSTANTS, RING, SCOPE, SITES, Attach, MapSchema
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_ONE = (1).to_bytes(8, "little")
+
+
+class Session:
+    """See the module.
+
+    `exit` is set once a record of exit() was polled. `warnings` are the missing probes that `missing_probes=warn` passed over,
+    and matches of a wildcard that could not be attached while others could. `points` are the places found, with their cookies.
+    """
+
+    def __init__(self, artifact: Artifact, options: Options | None = None, node: Node | None = None) -> None:
+        """Prepare; nothing happens yet.
+
+        Args:
+            artifact: what to run.
+            options: the choices of this run.
+            node: where attach points are looked up.
+        """
+        self.artifact, self.manifest = artifact, artifact.manifest
+        self.options, self.node = options or Options(), node or Node()
+        self.exit: Exit | None = None
+        self.warnings: list[MissingProbeError] = []
+        self.points: list[Point] = []
+        self._reader = Reader(self.manifest)
+        self._pending: list[bytes] = []
+        self._stack = ExitStack()
+        self._loaded: Loaded | None = None
+        self._ring: RingBuffer | None = None
+
+    def __enter__(self) -> Self:
+        """Open, find the attach points, fill the constants, load.
+
+        Raises:
+            ParameterError, FactError: the constants cannot be filled.
+            AttachError: probes are missing, and `missing_probes` is error.
+            VerifierError: the kernel refused a program or lacks a field.
+            LibbpfError, LibbpfMissingError: anything else.
+        """
+        with self._stack:
+            opened = self._stack.enter_context(open_object(self.artifact.elf, self.options.name, self.options.btf))
+            self._prepare(opened)
+            self._loaded = self._stack.enter_context(loaded(opened))
+            if RING in opened.map_names:
+                self._ring = self._stack.enter_context(RingBuffer(self._loaded.maps[RING].fd))
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Release everything; end programs run only in `finish`."""
+        self._loaded = self._ring = None
+        self._stack.close()
+
+    def start(self) -> None:
+        """Run the begin programs, then attach. Records of the begin programs come with the next poll.
+
+        Raises:
+            AttachError: a probe could not be attached, and `missing_probes` is error; nothing is attached then.
+            LibbpfError: a begin program could not be run.
+        """
+        self._run("begin")
+        held = self._held()
+        try:
+            self._attach_all(held)
+        except BaseException:
+            held.detach()
+            raise
+
+    def poll(self, timeout_s: float) -> list[Record]:
+        """Wait for records, and take those that are there.
+
+        Args:
+            timeout_s: how long to wait for the first, in seconds.
+
+        Returns:
+            the records in their order; a bounded number, so that a flood leaves time for other work.
+
+        Raises:
+            ManifestError: the object sent what its manifest does not know.
+        """
+        if self._ring is not None:
+            self._pending += self._ring.poll(0 if self._pending else max(0, int(timeout_s * 1000))) or self._ring.consume()
+        return self._taken()
+
+    def finish(self) -> list[Record]:
+        """Detach, run the end programs, take the records that are left.
+
+        Raises:
+            LibbpfError: an end program could not be run.
+        """
+        self._held().detach()
+        self._drain()
+        self._run("end")
+        return self._taken()
+
+    @property
+    def epoll_fd(self) -> int | None:
+        """A descriptor that is readable when records wait; None for programs without events."""
+        return self._ring.epoll_fd if self._ring else None
+
+    @property
+    def attached(self) -> int:
+        """How many probes are attached, begin and end counted, as bpftrace counts them."""
+        special = [attach for attach in self.manifest.attaches if _moment(attach)]
+        return len(special) + len(self._held().attached)
+
+    @property
+    def loaded(self) -> Loaded:
+        """Programs, maps and links, for statistics and pinning."""
+        return self._held()
+
+    def probe_name(self, cookie: int) -> str:
+        """What `probe` prints for a cookie."""
+        expanded = {point.cookie: point.name for point in self.points}
+        return expanded.get(cookie) or next((a.text for a in self.manifest.attaches if a.probe == cookie), "")
+
+    def maps(self, resolver: Resolver) -> list[MapState]:
+        """All maps of the text, in the order of the manifest."""
+        return [self.read(schema.name, resolver) for schema in self.manifest.maps]
+
+    def read(self, name: str, resolver: Resolver) -> MapState:
+        """One map.
+
+        Args:
+            name: as the text spells it.
+            resolver: for plain values that bytes alone do not tell.
+
+        Raises:
+            KeyError: the text has no such map.
+            LibbpfError: it cannot be read.
+        """
+        schema = self._schema(name)
+        return map_state.read(schema, self._held().maps[schema.symbol], resolver)
+
+    def clear(self, name: str) -> None:
+        """Empty a map, as clear() does."""
+        schema = self._schema(name)
+        map_state.clear(schema, self._held().maps[schema.symbol])
+
+    def zero(self, name: str) -> None:
+        """Set a map's values to zero and keep its keys, as zero() does."""
+        schema = self._schema(name)
+        map_state.zero(schema, self._held().maps[schema.symbol])
+
+    def counters(self) -> Counters:
+        """Lost events and failed sites since the load."""
+        source = self._held().maps.get(SITES)
+        return read_sites(self.manifest.sites, source) if source else Counters()
+
+    def scope_add(self, cgroup: int) -> None:
+        """Count events of a cgroup from now on.
+
+        Args:
+            cgroup: its cgroup v2 id.
+
+        Raises:
+            KeyError: the object has no scope.
+            LibbpfError: E2BIG when the scope is full.
+        """
+        self._held().maps[SCOPE].update(cgroup.to_bytes(8, "little"), _ONE)
+
+    def scope_remove(self, cgroup: int) -> bool:
+        """Count a cgroup's events no longer. Returns whether it was in the scope."""
+        return self._held().maps[SCOPE].delete(cgroup.to_bytes(8, "little"))
+
+    def _held(self) -> Loaded:
+        if self._loaded is None:
+            raise ValueError("the session is not open")
+        return self._loaded
+
+    def _schema(self, name: str) -> MapSchema:
+        for schema in self.manifest.maps:
+            if schema.name == name:
+                return schema
+        raise KeyError(name)
+
+    def _prepare(self, opened: BpfObject) -> None:
+        if CONSTANTS in opened.map_names:
+            fill(opened.initial_value(CONSTANTS), self.manifest, self.options)
+        if RING in opened.map_names and (size := self._ring_bytes()):
+            opened.set_max_entries(RING, size)
+        self.points = self._find(opened)
+
+    def _ring_bytes(self) -> int:
+        return self.options.ring_bytes or self.manifest.config.ring_pages * _PAGE or default_ring_bytes()
+
+    def _find(self, opened: BpfObject) -> list[Point]:
+        found: list[tuple[Attach, str, Target]] = []
+        missing: list[MissingProbeError] = []
+        for attach in self.manifest.attaches:
+            try:
+                found += self._places(attach, opened)
+            except MissingProbeError as error:
+                missing.append(error)
+        self._missing(missing)
+        return number(found, max((attach.probe for attach in self.manifest.attaches), default=-1) + 1)
+
+    def _places(self, attach: Attach, opened: BpfObject) -> Iterable[tuple[Attach, str, Target]]:
+        kind, program = provider(attach), opened.programs[attach.program]
+        if not kind.loadable(attach, program):
+            program.autoload = False
+            raise MissingProbeError(attach.text, f"this kernel has no {attach.text}")
+        return [(attach, name, target) for name, target in kind.expand(attach, self.node) if not kind.moment]
+
+    def _attach_all(self, held: Loaded) -> None:
+        missing: list[MissingProbeError] = []
+        for point in self.points:
+            try:
+                held.attached.append((point, attach_point(held.programs[point.attach.program], point, self.options)))
+            except MissingProbeError as error:
+                missing.append(error)
+        self._missing(self._forgive(missing, held))
+
+    def _forgive(self, missing: list[MissingProbeError], held: Loaded) -> list[MissingProbeError]:
+        """A wildcard of which at least one match was attached is not missing: the others become warnings."""
+        working = {point.attach.probe for point, _ in held.attached if point.attach.wildcard}
+        names = {point.name for point in self.points if point.attach.probe in working}
+        self.warnings += [error for error in missing if error.probe in names]
+        return [error for error in missing if error.probe not in names]
+
+    def _missing(self, missing: Sequence[MissingProbeError]) -> None:
+        policy = self.options.missing_probes or self.manifest.config.missing_probes
+        if missing and policy == "error":
+            raise AttachError(missing)
+        if policy == "warn":
+            self.warnings += missing
+
+    def _run(self, moment: str) -> None:
+        for attach in self.manifest.attaches:
+            if _moment(attach) == moment:
+                self._held().programs[attach.program].run()
+                # After each, so that no program finds the ring buffer full of another's records.
+                self._drain()
+
+    def _drain(self) -> None:
+        while self._ring is not None and (records := self._ring.consume()):
+            self._pending += records
+
+    def _taken(self) -> list[Record]:
+        records = [self._reader.record(data) for data in self._pending]
+        self._pending.clear()
+        for record in records:
+            self.exit = self.exit or exit_of(record)
+        return records
+
+
+def _moment(attach: Attach) -> str:
+    return PROVIDERS[attach.provider].moment if attach.provider in PROVIDERS else ""
+
+
+def default_ring_bytes() -> int:
+    """The ring buffer's size when nobody chose one: a 4096th of the memory, from 256 KiB to 16 MiB, a power of two.
+
+    bpftrace chooses by memory, too (64 to 4096 pages, each CPU); one buffer serves all CPUs here.
+    """
+    meminfo = Path("/proc/meminfo").read_text().split()
+    memory = int(meminfo[meminfo.index("MemTotal:") + 1]) * 1024
+    wanted = min(max(memory // 4096, 256 << 10), 16 << 20)
+    return 1 << (wanted - 1).bit_length()
