@@ -18,13 +18,14 @@ from kubebpf.compiler.syntax.cursor import Abandoned
 from kubebpf.compiler.syntax.providers import may_hold_path, resolve, similar
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.syntax.statements import StatementParser
+from kubebpf.compiler.syntax.tokens import Kind
 
 _NAMED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
-_PIECE = re.compile(r'"(?:[^"\\]|\\.)*"?|[^\s{,"/]+|/', re.S)
-_PART = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^:"])*', re.S)
+_PIECE = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"?|[^\s{,"/]+|/')
+_PART = re.compile(r'(?:"(?:[^"\\\n]|\\[^\n])*"|[^:"])*')
 _PARAMETER = re.compile(r"\$([0-9]+)")
-_QUOTED_OR_NOT = re.compile(r'"(?:[^"\\]|\\.)*"|[^"]+', re.S)
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.S)
+_QUOTED_OR_NOT = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"|[^"]+')
+_QUOTED = re.compile(r'"((?:[^"\\\n]|\\[^\n])*)"')
 
 
 class AttachPointParser(StatementParser):
@@ -50,6 +51,8 @@ class AttachPointParser(StatementParser):
 
     def _attach_point(self) -> tree.AttachPoint:
         start = self.start
+        if self.token.kind is Kind.BAD and self.token.text.startswith("/*"):
+            self.fail("attach point")  # The comment is what is wrong.
         name = self._prefix_name(start)
         begin = start + len(name) + 1 if name else start
         text = self._raw(begin)
@@ -140,4 +143,4 @@ def split(text: str) -> list[str]:
 
 
 def _unquote(part: str) -> str:
-    return _QUOTED.sub(lambda quoted: re.sub(r"\\(.)", r"\1", quoted[1], flags=re.S), part)
+    return _QUOTED.sub(lambda quoted: re.sub(r"\\(.)", r"\1", quoted[1]), part)

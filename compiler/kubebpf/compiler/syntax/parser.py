@@ -198,9 +198,9 @@ class _Parser(HeadParser):
             return None
 
     def _skip_piece(self) -> None:
-        """Go on behind the next block, or behind a `;` that comes first."""
+        """Go on behind the next block, the end of this one, or a `;`, whatever comes first."""
         while self.token.kind is not Kind.END:
-            last = self.token.is_op("{", ";")
+            last = self.token.is_op("{", "}", ";")
             self.skip_balanced()
             if last:
                 return

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kubebpf.compiler.complaints.syntax import ImmutableTarget, InvalidTarget, NotIterable
+from kubebpf.compiler.complaints.syntax import Expected, ImmutableTarget, InvalidTarget, NotIterable
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.cursor import Abandoned
 from kubebpf.compiler.syntax.expressions import ExpressionParser
+from kubebpf.compiler.syntax.providers import resolve
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.syntax.tokens import ASSIGNMENTS, Kind, Token
 
@@ -139,6 +140,11 @@ class StatementParser(ExpressionParser):
         operator = self.token
         if operator.kind is Kind.OP and operator.text in ASSIGNMENTS and first.kind in (Kind.VARIABLE, Kind.MAP):
             return self._assignment(first.span.start, value, operator)
+        if operator.is_op(":") and isinstance(value, tree.Identifier) and resolve(value.name):
+            self.complain(
+                Expected(span=first.span, what="'}'", help=("a probe starts here, but a block before it is still open",))
+            )
+            raise Abandoned
         self._end_statement()
         return tree.ExprStatement(value, span=self._without_semicolon(first.span.start))
 
