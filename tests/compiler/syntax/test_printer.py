@@ -93,7 +93,7 @@ known_types: st.SearchStrategy[tree.TypeSyntax] = st.recursive(
     lambda inner: st.builds(tree.PointerType, inner) | st.builds(tree.ArrayType, inner, lengths),
     max_leaves=4,
 )
-annotations: st.SearchStrategy[tree.TypeSyntax] = st.recursive(
+type_annotations: st.SearchStrategy[tree.TypeSyntax] = st.recursive(
     known_types | words.map(tree.NamedType),
     lambda inner: st.builds(tree.TupleType, st.lists(inner, max_size=3).map(tuple)),
     max_leaves=3,
@@ -119,7 +119,7 @@ def grown(inner: st.SearchStrategy[tree.Expr]) -> st.SearchStrategy[tree.Expr]:
         st.builds(tree.Index, inner, inner),
         st.builds(tree.Cast, st.one_of(known_types, words.map(tree.NamedType)), inner),
         st.builds(tree.Tuple, several),
-        st.lists(st.tuples(words, inner), min_size=1, max_size=2, unique_by=lambda f: f[0]).map(tuple).map(tree.Record),
+        st.lists(inner, min_size=1, max_size=2).map(lambda values: tree.Record(tuple(zip(("a", "b"), values, strict=False)))),
         st.builds(tree.Call, st.sampled_from(["f", "print"]), several),
         st.builds(tree.Call, st.just("f"), st.builds(tree.TypeofType, inner).map(lambda t: (t,))),
         st.builds(tree.Sizeof, operands),
@@ -138,7 +138,7 @@ def simple(inner: st.SearchStrategy[tree.Expr]) -> st.SearchStrategy[tree.Statem
         st.builds(tree.ExprStatement, inner),
         st.builds(tree.Discard, inner),
         st.builds(tree.Assign, targets, st.sampled_from(sorted(ASSIGNMENTS)), inner),
-        st.builds(tree.Let, variables, st.none() | annotations, st.none() | inner),
+        st.builds(tree.Let, variables, st.none() | type_annotations, st.none() | inner),
         st.builds(tree.Return, st.none() | inner),
         st.just(tree.Break()),
         st.just(tree.Continue()),
@@ -183,8 +183,8 @@ macros = st.builds(tree.Macro, words, st.lists(parameters, max_size=2).map(tuple
 functions = st.builds(
     tree.Function,
     words,
-    st.lists(st.builds(tree.FunctionParameter, st.just("$a"), annotations), max_size=2).map(tuple),
-    annotations,
+    st.lists(st.builds(tree.FunctionParameter, st.just("$a"), type_annotations), max_size=2).map(tuple),
+    type_annotations,
     bodies,
 )
 programs = st.builds(
@@ -199,7 +199,8 @@ programs = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs)
 def test_what_is_printed_parses_to_the_same_tree(program: tree.Program) -> None:
     text = print_program(program)

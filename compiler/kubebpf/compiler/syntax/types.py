@@ -26,6 +26,7 @@ TYPE_NAMES = frozenset(
 """Words that are types wherever a type may stand."""
 
 _BUILTINS = frozenset({"args", "ctx", "kstack", "nsecs", "pid", "tid", "ustack"})
+_VALUES = frozenset({"true", "false", "if", "comptime"})
 _MACROS = frozenset(
     {"cgroup", "comm", "cpid", "cpu", "curtask", "elapsed", "func", "gid", "jiffies", "ncpus", "ppid"}
     | {"probe", "rand", "retval", "uid", "usermode", "username"}
@@ -41,7 +42,7 @@ def is_builtin(name: str) -> bool:
 
 def is_value(name: str) -> bool:
     """Whether a bare word is no type: `(cpu) - 1` subtracts."""
-    return is_builtin(name) or name in _MACROS
+    return is_builtin(name) or name in _MACROS or name in _VALUES
 
 
 class TypeParser(Cursor, ABC):
