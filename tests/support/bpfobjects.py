@@ -143,4 +143,84 @@ def _machine() -> llvm.TargetMachine:
 def _compile(ir: str) -> bytes:
     module = llvm.parse_assembly(ir)
     module.verify()
+    # The pipeline is what turns preserve.access.index calls into CO-RE relocations.
+    builder = llvm.create_pass_builder(_machine(), llvm.create_pipeline_tuning_options(speed_level=2))
+    builder.getModulePassManager().run(module, builder)
     return bytes(_machine().emit_object(module))
+
+
+# Bodies of programs. Calls of helpers are calls of their numbers (include/uapi/linux/bpf.h).
+
+ONLY_THIS_PROCESS = """
+%who = call i64 inttoptr (i64 14 to ptr)()
+%tgid = lshr i64 %who, 32
+%self = load volatile i64, ptr @constants, align 8
+%mine = icmp eq i64 %tgid, %self
+br i1 %mine, label %go, label %out
+go:
+"""
+
+# @counts[cookie]++, in a per-CPU hash of u64 -> u64.
+COUNT_BY_COOKIE = """
+%key = alloca i64, align 8
+%one = alloca i64, align 8
+%cookie = call i64 inttoptr (i64 174 to ptr)(ptr %ctx)
+store i64 %cookie, ptr %key, align 8
+store i64 1, ptr %one, align 8
+%old = call ptr inttoptr (i64 1 to ptr)(ptr @counts, ptr %key)
+%absent = icmp eq ptr %old, null
+br i1 %absent, label %new, label %add
+new:
+%made = call i64 inttoptr (i64 2 to ptr)(ptr @counts, ptr %key, ptr %one, i64 1)
+br label %out
+add:
+%n = load i64, ptr %old, align 8
+%n1 = add i64 %n, 1
+store i64 %n1, ptr %old, align 8
+br label %out
+out:
+ret i32 0
+"""
+
+# An event {u32 id, u32 zero, u64 sequence number} to kb_ring; what does not fit counts in kb_sites[0].
+SEND = """
+%event = alloca [2 x i64], align 8
+%site = alloca i32, align 4
+store i64 EVENT, ptr %event, align 8
+%field = getelementptr i8, ptr %event, i64 8
+%number = atomicrmw add ptr @sequence, i64 1 seq_cst, align 8
+store i64 %number, ptr %field, align 8
+%sent = call i64 inttoptr (i64 130 to ptr)(ptr @kb_ring, ptr %event, i64 16, i64 0)
+%good = icmp eq i64 %sent, 0
+br i1 %good, label %out, label %lost
+lost:
+store i32 0, ptr %site, align 4
+%slot = call ptr inttoptr (i64 1 to ptr)(ptr @kb_sites, ptr %site)
+%gone = icmp eq ptr %slot, null
+br i1 %gone, label %out, label %note
+note:
+%c = load i64, ptr %slot, align 8
+%c1 = add i64 %c, 1
+store i64 %c1, ptr %slot, align 8
+%code = getelementptr i8, ptr %slot, i64 8
+store i64 %sent, ptr %code, align 8
+br label %out
+out:
+ret i32 0
+"""
+
+SEQUENCE = '@sequence = global i64 0, section ".bss", align 8'
+EVENT_MAPS = (Map("kb_ring", RINGBUF, 0, 0, 4096), Map("kb_sites", PERCPU_ARRAY, 4, 16, 1))
+COUNTS = Map("counts", PERCPU_HASH, 8, 8, 1024)
+
+
+def send(event: int) -> str:
+    """The body that sends an event of this number."""
+    return SEND.replace("EVENT", str(event))
+
+
+def only_mine(body: str) -> str:
+    """A body that runs only in the process whose id is the first constant. Stack slots stay in the entry block."""
+    slots = [line for line in body.strip().splitlines() if " = alloca " in line]
+    rest = [line for line in body.strip().splitlines() if " = alloca " not in line]
+    return "\n".join([*slots, ONLY_THIS_PROCESS.strip(), *rest])
