@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Kernel and cluster work needs root; an ordinary user is asked for a password once.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+# Quiet: machines with extra package indexes get a warning for each package that one of them lacks.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install -c constraints.txt
 
-.PHONY: help run test check lint fmt unit bench clean
+.PHONY: help run test check lint fmt unit bench lock clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
@@ -38,20 +39,26 @@ bench: $(VENV)/installed-all ## compare with bpftrace on this machine
 	@hack/prepare-machine.sh run
 	$(ROOT) $(BIN)/python bench/run.py $(ARGS)
 
+lock: ## renew constraints.txt: the newest versions that pyproject.toml allows
+	rm -rf build/lock && python=$$(hack/find-python) && $$python -m venv build/lock
+	build/lock/bin/python -m pip install -q -e '.[dev]'
+	{ head -n 1 constraints.txt; build/lock/bin/python -m pip freeze --exclude-editable; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt && rm -rf build/lock
+
 clean: ## remove what the targets above made, but not the shared cache in ~/.cache/kubebpf
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment is filled again only when pyproject.toml changes. Developers' tools include all that `run` needs.
+# The environment is filled again only when one of these two files changes. Developers' tools include all that `run` needs.
 $(VENV)/bin/python:
 	@python=$$(hack/find-python) && $$python -m venv $(VENV)
 
-$(VENV)/installed-all: pyproject.toml | $(VENV)/bin/python
+$(VENV)/installed-all: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing kubebpf into $(VENV) (once, about half a minute)" >&2
-	@$(PIP) install -e '.[all]'
+	@$(INSTALL) -e '.[all]'
 	@touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing kubebpf and its developers' tools into $(VENV) (once, about a minute)" >&2
-	@$(PIP) install -e '.[dev]'
+	@$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/installed-all
