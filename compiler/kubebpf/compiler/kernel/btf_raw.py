@@ -1,7 +1,7 @@
 """The bytes of a BTF section, indexed: where each type starts, and where a name leads. btf.py makes types from it.
 
     raw = RawBtf.parse(Path("/sys/kernel/btf/vmlinux").read_bytes())
-    number = raw.find("task_struct", {Kind.STRUCT})
+    number = raw.find("task_struct", (Kind.STRUCT,))
     raw.kind(number), raw.name(number), raw.size(number)      -> (Kind.STRUCT, "task_struct", 9664)
 
 The format is that of the kernel's Documentation/bpf/btf.rst. A type is a run of 32-bit words: the name's offset in the string
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +82,7 @@ class RawBtf:
         self.first_string = base.string_end if base else 0
         self.starts, self.by_kind = _scan(words)
         self._names: dict[Kind, dict[int, int]] = {}
+        self._found: dict[tuple[str, tuple[Kind, ...]], int | None] = {}
 
     @classmethod
     def parse(cls, data: bytes, base: RawBtf | None = None) -> RawBtf:
@@ -169,27 +170,39 @@ class RawBtf:
             raise BtfError(f"string offset {offset} lies outside of the BTF's string section")
         return self.strings[start:end].decode(errors="backslashreplace")
 
-    def find(self, name: str, kinds: Collection[Kind]) -> int | None:
-        """The number of the first type of one of `kinds` with this name, own types before those of the base."""
-        offsets = list(self.offsets(name))
-        for kind in kinds:
-            names = self._by_name(kind)
-            for offset in offsets:
-                if (at := names.get(offset)) is not None:
+    def find(self, name: str, kinds: tuple[Kind, ...]) -> int | None:
+        """The number of the first type of one of `kinds` with this name, own types before those of the base.
+
+        A search costs up to 1 ms for a whole kernel, so the answers are kept.
+        """
+        asked = (name, kinds)
+        if asked not in self._found:
+            own = self._find(name, kinds)
+            self._found[asked] = self.base.find(name, kinds) if own is None and self.base else own
+        return self._found[asked]
+
+    def _find(self, name: str, kinds: tuple[Kind, ...]) -> int | None:
+        tables = [self._by_name(kind) for kind in kinds]
+        for offset in self.offsets(name):
+            for table in tables:
+                if (at := table.get(offset)) is not None:
                     return self.first + bisect_left(self.starts, at)
-        return self.base.find(name, kinds) if self.base else None
+        return None
 
     def offsets(self, name: str) -> Iterator[int]:
-        """Every string offset that reads `name`: strings may be stored twice, or be the tail of another one."""
+        """Every string offset that reads `name`: whole strings, then the tails of others, which writers of BTF may share."""
         if not name or "\0" in name:
             return
         if self.base:
             yield from self.base.offsets(name)
         text = name.encode(errors="surrogateescape") + b"\0"
-        at = self.strings.find(text)
-        while at >= 0:
-            yield self.first_string + at
-            at = self.strings.find(text, at + 1)
+        if self.strings.startswith(text):
+            yield self.first_string
+        for at in _occurrences(self.strings, b"\0" + text):
+            yield self.first_string + at + 1
+        for at in _occurrences(self.strings, text):
+            if at and self.strings[at - 1]:
+                yield self.first_string + at
 
     def numbers(self, kind: Kind) -> Iterator[int]:
         """The numbers of all types of a kind, the base's not counted."""
@@ -222,6 +235,13 @@ class RawBtf:
                 for position, item in enumerate(self.items(number)):
                     found.setdefault(item[0], (number, position))
         return found
+
+
+def _occurrences(text: bytes, wanted: bytes) -> Iterator[int]:
+    at = text.find(wanted)
+    while at >= 0:
+        yield at
+        at = text.find(wanted, at + 1)
 
 
 def read(path: Path, base: RawBtf | None = None) -> RawBtf:

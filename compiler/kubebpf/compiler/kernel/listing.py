@@ -6,8 +6,8 @@
         char * buf
         size_t count
 
-A pattern is `provider:target` with wildcards in both parts, a provider alone, or a piece of text with wildcards that is looked for in
-the targets of all providers. `struct NAME`, `union NAME` and `enum NAME` show types of the kernel.
+A pattern is `provider:target` with wildcards in both parts, a provider alone, or a piece of text with wildcards that is looked for
+in the targets of all providers. `struct NAME`, `union NAME` and `enum NAME` show types of the kernel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from kubebpf.compiler.kernel import spelling
 from kubebpf.compiler.kernel.btf_raw import Kind
 from kubebpf.compiler.kernel.view import KernelView, matching, wildcard
-from kubebpf.compiler.types.model import EnumType
+from kubebpf.compiler.types.model import EnumType, Struct
 
 INDENT = "    "
 _UNITS = ("hz", "ms", "s", "us")
@@ -162,4 +162,15 @@ def _body(view: KernelView, keyword: str, name: str) -> Iterator[str]:
     if isinstance(found, EnumType):
         yield from (f"{constant} = {value}," for constant, value in found.values)
     elif found:
-        yield from (f"{member};" for member in spelling.members(found))
+        yield from _written(found)
+
+
+def _written(struct: Struct) -> Iterator[str]:
+    """The members of a struct, anonymous ones unfolded."""
+    for field, text in zip(struct.fields, spelling.members(struct), strict=True):
+        if isinstance(field.type, Struct) and (opening := f"{field.type.kind} {spelling.FOLDED}") and text.startswith(opening):
+            yield f"{field.type.kind} {{"
+            yield from (INDENT + line for line in _written(field.type))
+            yield f"}}{text.removeprefix(opening)};"
+        else:
+            yield f"{text};"

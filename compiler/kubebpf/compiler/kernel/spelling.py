@@ -15,6 +15,7 @@ from kubebpf.compiler.types.model import Struct
 _QUALIFIERS = {Kind.CONST: "const", Kind.VOLATILE: "volatile", Kind.RESTRICT: "restrict"}
 _TAGGED = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum", Kind.ENUM64: "enum"}
 _DEEPEST = 64
+FOLDED = "{ ... }"  # the body of a type without a name
 
 
 def declare(raw: RawBtf, number: int, name: str = "", depth: int = 0) -> str:
@@ -80,4 +81,4 @@ def _base(raw: RawBtf, number: int, kind: Kind) -> str:
         return "void"
     if kind is Kind.FWD:
         return f"{'union' if raw.flag(number) else 'struct'} {name}"
-    return f"{_TAGGED[kind]} {name or '{ ... }'}" if kind in _TAGGED else name
+    return f"{_TAGGED[kind]} {name or FOLDED}" if kind in _TAGGED else name

@@ -174,6 +174,8 @@ class Tracepoints:
             )  # fmt: skip
 
     def _from_table(self, event: str) -> TracepointArgs | None:
+        if self.btf.raw.find("btf_trace_sys_enter", (Kind.TYPEDEF,)) is None:
+            return None  # built without CONFIG_FTRACE_SYSCALLS
         for prefix in ("sys_enter_", "sys_exit_"):
             declarations = packaged.syscall(event.removeprefix(prefix)) if event.startswith(prefix) else None
             if declarations is not None and prefix == "sys_enter_":
