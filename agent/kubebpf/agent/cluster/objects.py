@@ -95,5 +95,5 @@ def check_allowed(artifact: Artifact, trace: Trace, allow_unsafe: bool) -> None:
 
 
 def retryable(error: Exception) -> bool:
-    """Whether an object that could not be had may be there later. 404: the operator writes the ConfigMap again when it is asked."""
+    """Whether an object that could not be had may be there later: rights and ConfigMaps (404) may be given again."""
     return not isinstance(error, ApiError) or error.code in (401, 403, 404)

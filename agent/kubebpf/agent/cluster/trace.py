@@ -51,6 +51,7 @@ class Trace:
         started_at, completed_at: when the first node attached, when the operator ended the trace.
         duration: seconds; None: no end.
         interval: seconds between two reports.
+        max_events: printed lines a second.
         desired_nodes: how many nodes it runs on, as the operator counted.
     """
 
@@ -70,6 +71,7 @@ class Trace:
     interval: float = DEFAULT_INTERVAL
     top: int = DEFAULT_TOP
     recent_lines: int = DEFAULT_RECENT
+    max_events: int | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
     finished: bool = False
@@ -93,6 +95,8 @@ class Trace:
         target, report = spec.get("target") or {}, spec.get("report") or {}
         generation = meta.get("generation", 0)
         artifact = _artifact(status, generation)
+        # A new generation starts afresh, also before the operator has cleared the times of the old one.
+        times = status if status.get("observedGeneration") == generation else {}
         return cls(
             name=TraceName(obj["kind"], meta.get("namespace", ""), meta["name"], Uid(meta["uid"])),
             generation=generation,
@@ -110,8 +114,9 @@ class Trace:
             interval=parse_duration(report.get("interval")) or DEFAULT_INTERVAL,
             top=report.get("top", DEFAULT_TOP),
             recent_lines=report.get("recentLines", DEFAULT_RECENT),
-            started_at=parse_time(status.get("startedAt")),
-            completed_at=parse_time(status.get("completedAt")),
+            max_events=(spec.get("limits") or {}).get("maxEventsPerSecond"),
+            started_at=parse_time(times.get("startedAt")),
+            completed_at=parse_time(times.get("completedAt")),
             finished=_holds(status, "Succeeded", generation),
             deleting="deletionTimestamp" in meta,
             desired_nodes=max(1, (status.get("nodes") or {}).get("desired", 1)),

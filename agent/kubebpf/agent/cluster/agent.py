@@ -1,0 +1,393 @@
+"""The agent's main loop: one thread that owns all sessions, fed by watches, cgroups, timers and the programs' events.
+
+agent = Agent(settings, api, directory)
+agent.run()        until agent.stop() is called from any thread or a signal handler
+
+Whatever is slow happens elsewhere and comes back through the queue: requests in the watches' and the writer's threads, loading in
+`_loader`. What should be is computed by `desired.wish`, again for every trace that a change may concern.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import selectors
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError
+from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
+from kubebpf.agent.cluster.known import Known, resources
+from kubebpf.agent.cluster.live import Live, attach, close_quietly, why
+from kubebpf.agent.cluster.objects import Objects, RefusedError, check_allowed, retryable
+from kubebpf.agent.cluster.part import Part
+from kubebpf.agent.cluster.report import Line, Phase, State, interval_seconds, report_status
+from kubebpf.agent.cluster.trace import Trace, TraceName, Uid, format_time
+from kubebpf.agent.cluster.watch import Change, Watch
+from kubebpf.agent.cluster.writer import ReportWriter, Target
+from kubebpf.agent.pods.directory import PodDirectory
+
+log = logging.getLogger(__name__)
+
+LAST_WRITES_SECONDS = 10.0
+# An event may come once in a while that no timer announced; nothing waits longer than this.
+LONGEST_SLEEP = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How an agent is set up.
+
+    Args:
+        node: the node's name.
+        namespace: where the operator keeps objects, and where reports of ClusterBpfTraces live.
+        allow_unsafe: whether programs with unsafe helpers may run on this node.
+        on_line: gets every printed line.
+    """
+
+    node: str
+    namespace: str
+    allow_unsafe: bool = False
+    on_line: Callable[[TraceName, Line], None] = lambda name, line: None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of loading: an attached session, or why there is none (`error`)."""
+
+    trace: Trace
+    identity: Identity
+    live: Live | None
+    error: Exception | None = None
+
+
+class Agent:
+    """See the module.
+
+    Args:
+        api: the connection.
+        directory: of this node's pods; somebody else keeps its cgroups current and calls `wake`.
+    """
+
+    def __init__(self, settings: Settings, api: Api, directory: PodDirectory) -> None:
+        self._settings, self._api, self._directory = settings, api, directory
+        self._known = Known(settings.node, directory)
+        self._objects = Objects(api, settings.namespace)
+        self._writer = ReportWriter(api)
+        # One: programs are verified one after the other anyhow, and a node has other work to do.
+        self._loader = ThreadPoolExecutor(1, "loader")
+        self._parts: dict[Uid, Part] = {}
+        self._queue: queue.SimpleQueue[Change | Loaded] = queue.SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._awake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._selector.register(self._awake, selectors.EVENT_READ)
+        self._scopes_of = -1
+        self._stopping = False
+
+    # -- from other threads
+
+    def wake(self) -> None:
+        """Look around now."""
+        os.eventfd_write(self._awake, 1)
+
+    def stop(self) -> None:
+        """End soon: `run` returns after the last reports."""
+        self._stopping = True
+        self.wake()
+
+    def _put(self, item: Change | Loaded) -> None:
+        self._queue.put(item)
+        self.wake()
+
+    # -- the loop
+
+    def run(self) -> None:
+        """Work until `stop` is called; then close all sessions and write the last reports."""
+        watches = [Watch(self._api, resource, self._put) for resource in resources(self._settings.node)]
+        self._writer.start()
+        for watch in watches:
+            watch.start()
+        log.info("agent of node %s: started", self._settings.node)
+        try:
+            while not self._stopping:
+                self._step()
+        finally:
+            for watch in watches:
+                watch.stop()
+            self._close()
+
+    def _step(self) -> None:
+        for key, _ in self._selector.select(self._sleep()):
+            if key.fd == self._awake:
+                os.eventfd_read(self._awake)
+            else:
+                self._events_of(key.data)
+        concerned = self._drain()
+        self._sync_scopes()
+        if self._known.complete:
+            self._reconcile(concerned)
+            self._tick()
+
+    def _sleep(self) -> float:
+        now = time.monotonic()
+        times = [moment for part in self._parts.values() for moment in self._alarms(part, now)]
+        return max(0.0, min(times, default=now + LONGEST_SLEEP) - now)
+
+    def _alarms(self, part: Part, now: float) -> Iterable[float]:
+        if part.retry_at > now:
+            yield part.retry_at
+        if part.live is not None:
+            yield part.due
+            end = ends_at(part.trace, part.live.started_at)
+            if end is not None:
+                yield now + max(0.0, (end - datetime.now(UTC)).total_seconds())
+
+    def _drain(self) -> set[Uid]:
+        concerned: set[Uid] = set()
+        while not self._queue.empty():
+            item = self._queue.get()
+            concerned |= self._take_loaded(item) if isinstance(item, Loaded) else self._known.take(item)
+        return concerned
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        for uid, part in list(self._parts.items()):
+            if 0 < part.retry_at <= now:
+                part.retry_at = 0.0
+                self._reconcile({uid})
+            with self._guard(part):
+                if part.live is not None:
+                    self._tick_live(part, part.live, now)
+
+    def _tick_live(self, part: Part, live: Live, now: float) -> None:
+        end = ends_at(part.trace, live.started_at)
+        if end is not None and end <= datetime.now(UTC):
+            self._complete(part, live)
+        elif now >= part.due:
+            self._report(part, live, "Attached")
+
+    # -- from the wish to the deed
+
+    def _reconcile(self, uids: Iterable[Uid]) -> None:
+        for uid in uids:
+            trace = self._known.traces.get(uid)
+            if trace is not None:
+                self._parts.setdefault(uid, Part(trace)).trace = trace
+            part = self._parts.get(uid)
+            if part is not None:
+                with self._guard(part):
+                    self._fulfil(part, trace)
+
+    def _fulfil(self, part: Part, trace: Trace | None) -> None:
+        match wish(trace, self._known.node):
+            case Run(identity):
+                self._run_here(part, identity)
+            case Stop(why=reason, keep_report=keep):
+                self._stop_here(part, reason, keep)
+        self._restore(part)
+
+    def _run_here(self, part: Part, identity: Identity) -> None:
+        if part.live is None and part.settled is None and self._completed_before(part, identity):
+            part.settled = identity
+        if part.wants(identity, time.monotonic()):
+            part.loading = identity
+            self._loader.submit(self._load, part.trace, identity)
+
+    def _completed_before(self, part: Part, identity: Identity) -> bool:
+        """An agent that was started again must not run again what has ended here."""
+        status = (self._known.report(part.trace.name.uid) or {}).get("status") or {}
+        told = (status.get("phase"), status.get("generation"), status.get("digest"))
+        return told == ("Completed", identity.generation, identity.digest)
+
+    def _stop_here(self, part: Part, reason: str, keep: bool) -> None:
+        part.loading = None
+        part.retry_at = 0.0
+        if part.live is not None:
+            log.info("%s: detached (%s)", part.trace.name, reason)
+            if keep:
+                self._complete(part, part.live)
+            else:
+                self._drop(part, part.live)
+        if not keep:
+            part.settled, part.written = None, None
+            self._forget(part, gone=reason == "Deleted")
+
+    def _forget(self, part: Part, gone: bool) -> None:
+        target = self._target(part.trace)
+        self._writer.forget(target)
+        if gone:
+            # The garbage collector takes the report.
+            self._parts.pop(part.trace.name.uid, None)
+        elif self._known.report(part.trace.name.uid) is not None:
+            self._writer.remove(target)
+
+    def _restore(self, part: Part) -> None:
+        """Somebody deleted the report: write it again."""
+        exists = self._known.report(part.trace.name.uid) is not None
+        if part.reported and not exists and part.written is not None:
+            self._writer.put(self._target(part.trace), part.written)
+        part.reported = exists
+
+    # -- loading, in its own thread
+
+    def _load(self, trace: Trace, identity: Identity) -> None:
+        try:
+            artifact = self._objects.fetch(trace.config_map or "", identity.digest)
+            check_allowed(artifact, trace, self._settings.allow_unsafe)
+            live = attach(trace, identity, artifact, self._directory, self._settings.node)
+        except Exception as error:
+            self._put(Loaded(trace, identity, None, error))
+        else:
+            self._put(Loaded(trace, identity, live))
+
+    def _take_loaded(self, loaded: Loaded) -> set[Uid]:
+        uid = loaded.identity.uid
+        part = self._parts.get(uid)
+        if part is None or part.loading != loaded.identity:
+            # Meanwhile the trace has changed or is gone.
+            if loaded.live is not None:
+                close_quietly(loaded.live)
+            return {uid}
+        part.loading = None
+        if loaded.live is None:
+            assert loaded.error is not None
+            self._take_failure(part, loaded, loaded.error)
+        else:
+            self._take_over(part, loaded.live)
+        return {uid}
+
+    def _take_over(self, part: Part, live: Live) -> None:
+        """The new session counts already; only now the old one goes."""
+        if part.live is not None:
+            self._drop(part, part.live)
+        part.live, part.settled = live, None
+        part.backoff.reset()
+        log.info("%s: attached %d probes", part.trace.name, live.session.attached)
+        live.sync_scope(self._directory.pods())
+        if live.session.epoll_fd is not None:
+            self._selector.register(live.session.epoll_fd, selectors.EVENT_READ, part)
+        self._report(part, live, "Attached")
+        # The begin programs have run: what they printed, or an exit(), is there.
+        self._events_of(part)
+
+    def _take_failure(self, part: Part, loaded: Loaded, error: Exception) -> None:
+        if isinstance(error, ApiError | ApiUnavailableError) and retryable(error):
+            part.retry_at = time.monotonic() + part.backoff.next()
+            log.warning("%s: the object cannot be had: %s; trying again", part.trace.name, error)
+            if part.live is None and isinstance(error, ApiError):
+                self._write(part, _idle(loaded.identity, "Pending", "ObjectUnavailable", str(error)))
+            return
+        if part.live is not None:
+            self._drop(part, part.live)
+        part.settled = loaded.identity
+        reason, message = (error.reason, str(error)) if isinstance(error, RefusedError) else why(error)
+        log.error("%s: %s: %s", part.trace.name, reason, message, exc_info=error if reason == "AgentError" else None)
+        self._write(part, _idle(loaded.identity, "Failed", reason, message))
+
+    # -- a session's events and its end
+
+    def _events_of(self, part: Part) -> None:
+        with self._guard(part):
+            if part.live is not None:
+                self._print(part, part.live.poll())
+                if part.live.exit_code is not None:
+                    self._complete(part, part.live)
+
+    def _print(self, part: Part, lines: Iterable[Line]) -> None:
+        for line in lines:
+            self._settings.on_line(part.trace.name, line)
+
+    def _complete(self, part: Part, live: Live) -> None:
+        """This node's part is over: end programs, last state, release."""
+        self._print(part, live.finish())
+        self._report(part, live, "Completed")
+        log.info("%s: completed", part.trace.name)
+        part.settled = live.identity
+        self._drop(part, live)
+
+    @contextmanager
+    def _guard(self, part: Part) -> Iterator[None]:
+        """What goes wrong with one trace ends that trace's part; the others run on."""
+        try:
+            yield
+        except Exception as error:
+            if part.live is None:
+                log.exception("%s: %s", part.trace.name, error)
+            else:
+                self._fail(part, part.live, error)
+
+    def _fail(self, part: Part, live: Live, error: Exception) -> None:
+        reason, message = why(error)
+        log.error("%s: %s: %s", part.trace.name, reason, message, exc_info=error if reason == "AgentError" else None)
+        part.settled = live.identity
+        self._drop(part, live)
+        self._write(part, _idle(live.identity, "Failed", reason, message))
+
+    def _drop(self, part: Part, live: Live) -> None:
+        if live.session.epoll_fd is not None and live.session.epoll_fd in self._selector.get_map():
+            self._selector.unregister(live.session.epoll_fd)
+        part.live = None
+        # Closing waits for the kernel's grace periods; nothing of it concerns the loop.
+        self._loader.submit(close_quietly, live)
+
+    # -- scope and reports
+
+    def _sync_scopes(self) -> None:
+        version = self._directory.version
+        if version == self._scopes_of:
+            return
+        self._scopes_of = version
+        pods = self._directory.pods()
+        for part in self._parts.values():
+            with self._guard(part):
+                if part.live is not None:
+                    part.live.sync_scope(pods)
+
+    def _report(self, part: Part, live: Live, phase: Phase, reason: str = "") -> None:
+        self._write(part, live.state(phase, reason))
+        interval = interval_seconds(part.trace.interval, self._known.reports_of_cluster())
+        part.postpone(time.monotonic(), interval)
+
+    def _write(self, part: Part, state: State) -> None:
+        trace = part.trace
+        status = report_status(state, trace.top, trace.recent_lines)
+        before = {name: value for name, value in (part.written or {}).items() if name != "observedAt"}
+        if status != before:
+            part.written = status | {"observedAt": format_time(datetime.now(UTC))}
+            self._writer.put(self._target(trace), part.written)
+
+    def _target(self, trace: Trace) -> Target:
+        return Target(trace.name, self._settings.node, trace.name.namespace or self._settings.namespace)
+
+    # -- the end
+
+    def _close(self) -> None:
+        for part in list(self._parts.values()):
+            with self._guard(part):
+                if part.live is not None:
+                    self._report(part, part.live, "Pending", "AgentStopped")
+                    self._drop(part, part.live)
+        self._loader.shutdown(cancel_futures=False)
+        self._close_late()
+        if not self._writer.close(LAST_WRITES_SECONDS):
+            log.warning("some last reports could not be written")
+        self._selector.close()
+        os.close(self._awake)
+        log.info("agent of node %s: stopped", self._settings.node)
+
+    def _close_late(self) -> None:
+        """Sessions that were loaded while the agent was already going."""
+        while not self._queue.empty():
+            item = self._queue.get()
+            if isinstance(item, Loaded) and item.live is not None:
+                close_quietly(item.live)
+
+
+def _idle(identity: Identity, phase: Phase, reason: str, message: str) -> State:
+    """The state of a node where nothing is counted."""
+    return State(identity.generation, identity.digest, "", phase, reason, message)

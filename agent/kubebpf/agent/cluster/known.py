@@ -1,0 +1,149 @@
+"""What the watches have told: this node's labels, the traces, the reports that exist. Fed with changes, asked by the agent.
+
+known = Known("node-a", directory)
+known.take(Changed("bpftraces", {…}))   -> {"the trace's uid"}: whose part is to be looked at
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from kubebpf.agent.cluster.desired import Node
+from kubebpf.agent.cluster.report import NODE_LABEL, node_label
+from kubebpf.agent.cluster.trace import GROUP_VERSION, Object, Trace, Uid
+from kubebpf.agent.cluster.watch import Change, Changed, Listed, Removed, Resource
+from kubebpf.agent.pods.directory import PodDirectory
+from kubebpf.agent.pods.pod import Pod
+
+log = logging.getLogger(__name__)
+
+TRACES, CLUSTER_TRACES, REPORTS, PODS, NODES = "bpftraces", "clusterbpftraces", "bpftracereports", "pods", "nodes"
+KINDS = {TRACES: "BpfTrace", CLUSTER_TRACES: "ClusterBpfTrace"}
+
+
+def resources(node: str) -> list[Resource]:
+    """What an agent watches: of pods and reports only its own node's."""
+    return [
+        Resource(NODES, "/api/v1/nodes", {"fieldSelector": f"metadata.name={node}"}),
+        Resource(PODS, "/api/v1/pods", {"fieldSelector": f"spec.nodeName={node}"}),
+        Resource(REPORTS, f"/apis/{GROUP_VERSION}/bpftracereports", {"labelSelector": f"{NODE_LABEL}={node_label(node)}"}),
+        Resource(TRACES, f"/apis/{GROUP_VERSION}/bpftraces"),
+        Resource(CLUSTER_TRACES, f"/apis/{GROUP_VERSION}/clusterbpftraces"),
+    ]
+
+
+class Known:
+    """The API server's state, as far as this node is concerned.
+
+    Args:
+        node: the node's name.
+        directory: where pods are noted.
+    """
+
+    def __init__(self, node: str, directory: PodDirectory) -> None:
+        self.node = Node(node)
+        self.traces: dict[Uid, Trace] = {}
+        self._directory = directory
+        self._reports: dict[Uid, Object] = {}
+        self._missing = {resource.name for resource in resources(node)}
+        self._takers: dict[str, Callable[[Change], set[Uid]]] = {
+            NODES: self._take_node,
+            PODS: self._take_pod,
+            REPORTS: self._take_report,
+            TRACES: self._take_trace,
+            CLUSTER_TRACES: self._take_trace,
+        }
+
+    @property
+    def complete(self) -> bool:
+        """Whether every list has come once. Before, a missing object means nothing."""
+        return not self._missing
+
+    def report(self, uid: Uid) -> Object | None:
+        """This node's report of a trace as it stands in the API server; None when there is none."""
+        return self._reports.get(uid)
+
+    def reports_of_cluster(self) -> list[int]:
+        """For every trace that runs, on how many nodes: what the reports' budget is shared by."""
+        return [trace.desired_nodes for trace in self.traces.values() if not trace.finished and not trace.suspend]
+
+    def take(self, change: Change) -> set[Uid]:
+        """Note a change.
+
+        Returns:
+            the uids of the traces that it may concern.
+        """
+        concerned = self._takers[change.resource](change)
+        if isinstance(change, Listed) and change.resource in self._missing:
+            self._missing.remove(change.resource)
+            if self.complete:
+                return set(self.traces)
+        return concerned
+
+    def _take_node(self, change: Change) -> set[Uid]:
+        match change:
+            case Listed(objects=[node]) | Changed(object=node):
+                labels: dict[str, str] | None = node["metadata"].get("labels") or {}
+            case _:
+                labels = {}
+        if labels == self.node.labels:
+            return set()
+        self.node = Node(self.node.name, labels)
+        return set(self.traces)
+
+    def _take_pod(self, change: Change) -> set[Uid]:
+        match change:
+            case Listed(objects=objects):
+                self._directory.replace_pods(map(Pod.from_object, objects))
+            case Changed(object=obj):
+                self._directory.put(Pod.from_object(obj))
+            case Removed(object=obj):
+                self._directory.remove(obj["metadata"]["uid"])
+        return set()
+
+    def _take_report(self, change: Change) -> set[Uid]:
+        match change:
+            case Listed(objects=objects):
+                before = self._reports
+                self._reports = {_trace_uid(obj): obj for obj in objects}
+                return set(before.keys() ^ self._reports.keys())
+            case Changed(object=obj):
+                new = _trace_uid(obj) not in self._reports
+                self._reports[_trace_uid(obj)] = obj
+                return {_trace_uid(obj)} if new else set()
+            case Removed(object=obj):
+                self._reports.pop(_trace_uid(obj), None)
+                return {_trace_uid(obj)}
+
+    def _take_trace(self, change: Change) -> set[Uid]:
+        kind = KINDS[change.resource]
+        match change:
+            case Listed(objects=objects):
+                listed = {trace.name.uid: trace for trace in _traces(objects, kind)}
+                gone = {uid for uid, trace in self.traces.items() if trace.name.kind == kind} - listed.keys()
+                for uid in gone:
+                    del self.traces[uid]
+                self.traces |= listed
+                return gone | listed.keys()
+            case Changed(object=obj):
+                changed = {trace.name.uid: trace for trace in _traces([obj], kind)}
+                self.traces |= changed
+                return set(changed)
+            case Removed(object=obj):
+                uid = Uid(obj["metadata"]["uid"])
+                self.traces.pop(uid, None)
+                return {uid}
+
+
+def _trace_uid(report: Object) -> Uid:
+    return Uid(((report.get("spec") or {}).get("trace") or {}).get("uid", ""))
+
+
+def _traces(objects: Iterable[Object], kind: str) -> Iterable[Trace]:
+    for obj in objects:
+        try:
+            # Items of a list have no kind of their own.
+            yield Trace.from_object(obj | {"kind": kind})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            log.error("a %s cannot be read and is left alone: %r", kind, error)

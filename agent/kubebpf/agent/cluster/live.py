@@ -1,0 +1,213 @@
+"""One trace at work on this node: its session, its scope, its last lines, and the state that reports carry.
+
+live = attach(trace, identity, artifact, directory, "node-a")     -> loaded, scope filled, attached
+live.poll()                                                       -> the lines printed since the last call
+live.state("Attached")                                            -> State(maps=…, recent=…, lost=…)
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from kubebpf.agent.cluster.desired import Identity
+from kubebpf.agent.cluster.identity import Identities
+from kubebpf.agent.cluster.lines import ClusterResolver, Lines, read_maps
+from kubebpf.agent.cluster.report import Line, Lost, Phase, State
+from kubebpf.agent.cluster.selector import scope
+from kubebpf.agent.cluster.trace import Trace
+from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
+from kubebpf.agent.libbpf.verifier import VerifierError
+from kubebpf.agent.pods.cgroups import CgroupId
+from kubebpf.agent.pods.directory import Cgroup, PodDirectory
+from kubebpf.agent.pods.pod import Pod
+from kubebpf.agent.session.errors import SessionError
+from kubebpf.agent.session.options import Options
+from kubebpf.agent.session.ring import Record
+from kubebpf.agent.session.session import Session
+from kubebpf.compiler.artifact.artifact import Artifact
+
+NodePods = Iterable[tuple[Pod, list[Cgroup]]]
+
+
+class Live:
+    """An attached session. Belongs to one thread at a time.
+
+    Args:
+        trace: as it was when it was attached; every change of it makes another session.
+        identity: of the session.
+        session: open.
+        identities: what its cgroup ids stand for.
+    """
+
+    def __init__(self, trace: Trace, identity: Identity, session: Session, identities: Identities) -> None:
+        self.trace, self.identity, self.session = trace, identity, session
+        self.started_at = datetime.now(UTC)
+        self.exit_code: int | None = None
+        self._id = uuid.uuid4().hex
+        self._resolver = ClusterResolver(session.manifest, identities)
+        self._lines = Lines(session, self._resolver, identities)
+        self._recent: deque[Line] = deque(maxlen=trace.recent_lines)
+        self._scope: set[CgroupId] = set()
+        self._gate = Gate(trace.max_events)
+        self.full = False
+
+    # -- scope
+
+    def sync_scope(self, pods: NodePods) -> None:
+        """Make the kernel's set of cgroups the one that the trace's target means now.
+
+        Raises:
+            LibbpfError: the set cannot be changed, other than for lack of room.
+        """
+        if not self.session.manifest.scoped:
+            return
+        namespace = self.trace.name.namespace if self.trace.namespaced else None
+        wanted = scope(pods, namespace, self.trace.pod_selector, self.trace.containers)
+        # Room first.
+        for id in self._scope - wanted:
+            self.session.scope_remove(id)
+        self._scope &= wanted
+        self.full = False
+        for id in sorted(wanted - self._scope):
+            self._add(id)
+
+    def _add(self, id: CgroupId) -> None:
+        try:
+            self.session.scope_add(id)
+        except LibbpfError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            self.full = True
+            return
+        self._scope.add(id)
+
+    # -- events
+
+    def poll(self) -> list[Line]:
+        """The lines that were printed since the last call."""
+        return self._take(self.session.poll(0))
+
+    def finish(self) -> list[Line]:
+        """Detach and run the end programs; the maps stay readable. The last lines."""
+        return self._take(self.session.finish())
+
+    def _take(self, records: list[Record]) -> list[Line]:
+        lines = [line for record in records if (line := self._lines.of(record)) and self._gate.passes()]
+        self._recent.extend(lines)
+        if self.session.exit is not None:
+            self.exit_code = self.session.exit.code
+        return lines
+
+    # -- state
+
+    def state(self, phase: Phase, reason: str = "", message: str = "") -> State:
+        """What was counted so far.
+
+        Raises:
+            LibbpfError: a map cannot be read.
+        """
+        counters = self.session.counters()
+        if self.full and not reason:
+            reason, message = "ScopeFull", "more pods are selected than the object has room for: some are not counted"
+        return State(
+            generation=self.identity.generation,
+            digest=self.identity.digest,
+            session=self._id,
+            phase=phase,
+            reason=reason,
+            message=message,
+            probes=self.session.attached if phase == "Attached" else 0,
+            started_at=self.started_at,
+            exit_code=self.exit_code,
+            maps=read_maps(self.session, self._resolver),
+            recent=list(self._recent),
+            lost=Lost(counters.lost + self._gate.held_back, counters.map_full, self._missed()),
+        )
+
+    def _missed(self) -> int:
+        return sum(program.info.recursion_misses for program in self.session.loaded.programs.values() if program.autoload)
+
+    def close(self) -> None:
+        """Release everything that the kernel holds for it."""
+        self.session.__exit__(None, None, None)
+
+
+class Gate:
+    """Lets a number of lines pass in a second, and counts the others.
+
+    Args:
+        limit: lines a second; None for all.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._second, self._passed = 0, 0
+        self.held_back = 0
+
+    def passes(self) -> bool:
+        """Whether one more line may pass now."""
+        if self._limit is None:
+            return True
+        now = int(time.monotonic())
+        if now != self._second:
+            self._second, self._passed = now, 0
+        self._passed += 1
+        self.held_back += self._passed > self._limit
+        return self._passed <= self._limit
+
+
+def attach(trace: Trace, identity: Identity, artifact: Artifact, directory: PodDirectory, node: str) -> Live:
+    """Load an object for a trace, fill its scope, attach it.
+
+    Raises:
+        SessionError, LibbpfError, LibbpfMissingError: see `why`.
+    """
+    session = Session(artifact, _options(trace, directory)).__enter__()
+    try:
+        live = Live(trace, identity, session, Identities(directory, node))
+        # An empty scope would miss the events between attach and fill.
+        live.sync_scope(directory.pods())
+        session.start()
+        return live
+    except BaseException:
+        session.__exit__(None, None, None)
+        raise
+
+
+def _options(trace: Trace, directory: PodDirectory) -> Options:
+    low, high = directory.levels()
+    # With container names the scope has containers' cgroups, one level below the pods'.
+    return Options(
+        name=trace.name.name,
+        args=trace.args,
+        params=trace.params,
+        scope_levels=(low, high + 1) if trace.containers else (low, high),
+    )
+
+
+def why(error: Exception) -> tuple[str, str]:
+    """Reason and message of a failure for the report."""
+    match error:
+        case VerifierError():
+            lacking = error.line.startswith("this kernel")
+            return ("KernelFieldMissing" if lacking else "VerifierRejected"), str(error)
+        case SessionError():
+            return error.reason, str(error)
+        case LibbpfMissingError():
+            return "LibbpfMissing", str(error)
+        case LibbpfError():
+            return "LoadFailed", str(error)
+        case _:
+            return "AgentError", f"{type(error).__name__}: {error}"
+
+
+def close_quietly(live: Live) -> None:
+    """Close; the kernel releases what is left when the process ends."""
+    with suppress(LibbpfError):
+        live.close()

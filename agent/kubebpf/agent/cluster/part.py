@@ -1,0 +1,53 @@
+"""This node's part of one trace: what runs, what is being loaded, what is over; and when its report is due.
+
+A Part is plain state. What happens to it is in `agent.py`, in this order: pending -> loading -> live -> settled (failed or
+completed).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from kubebpf.agent.cluster.desired import Identity
+from kubebpf.agent.cluster.live import Live
+from kubebpf.agent.cluster.trace import Object, Trace
+from kubebpf.agent.cluster.watch import Backoff
+
+# Reports of one interval are spread over this share of it, so that a cluster's nodes do not write all at once.
+JITTER = 0.2
+
+
+@dataclass
+class Part:
+    """One trace on this node.
+
+    Args:
+        trace: as the API server shows it now.
+        live: the attached session.
+        loading: what is being loaded in the background.
+        settled: what failed or is completed here: it is not started again.
+        written: the last status given to the writer.
+        reported: the report was seen in the API server since the last write that created it.
+        due: when to look whether there is news for the report; seconds, monotonic.
+        retry_at: not to be loaded again before.
+    """
+
+    trace: Trace
+    live: Live | None = None
+    loading: Identity | None = None
+    settled: Identity | None = None
+    written: Object | None = None
+    reported: bool = False
+    due: float = 0.0
+    retry_at: float = 0.0
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def postpone(self, now: float, interval: float) -> None:
+        """Look again after the interval."""
+        self.due = now + interval * random.uniform(1.0, 1.0 + JITTER)
+
+    def wants(self, identity: Identity, now: float) -> bool:
+        """Whether a session of this identity is still to be loaded."""
+        held = (self.live.identity if self.live else None, self.loading, self.settled)
+        return identity not in held and now >= self.retry_at

@@ -1,0 +1,92 @@
+"""The agent of one node, as `kubebpf agent` starts it.
+
+run("node-a", namespace="kubebpf-system", kubeconfig=Path("kubeconfig"))     -> until SIGTERM or SIGINT
+
+Standard output carries the programs' printed lines, one JSON object each; the agent's own log goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from kubebpf.agent.cluster.agent import Agent, Settings
+from kubebpf.agent.cluster.api import Api
+from kubebpf.agent.cluster.report import Line
+from kubebpf.agent.cluster.trace import TraceName
+from kubebpf.agent.pods.cgroups import find_mount
+from kubebpf.agent.pods.directory import PodDirectory
+from kubebpf.agent.pods.watcher import CgroupWatcher
+
+NAMESPACE = "kubebpf-system"
+
+
+def run(
+    node_name: str,
+    namespace: str = NAMESPACE,
+    kubeconfig: Path | None = None,
+    cgroup_root: Path | None = None,
+    allow_unsafe: bool = False,
+    log_format: str = "text",
+    log_level: str = "INFO",
+) -> None:
+    """Be the agent of a node until SIGTERM or SIGINT.
+
+    Args:
+        node_name: the Node object's name.
+        namespace: where the operator keeps compiled objects, and where reports of ClusterBpfTraces live.
+        kubeconfig: None: as the ServiceAccount of this pod.
+        cgroup_root: the cgroup v2 mount, or a directory in it; None: found in /proc/self/mountinfo.
+        allow_unsafe: whether programs with unsafe helpers may run here.
+        log_format: text or json.
+
+    Raises:
+        NoCgroupMountError: pods cannot be told apart on this node.
+        kubernetes.config.ConfigException: there is no way to an API server.
+    """
+    _configure_log(log_format, log_level)
+    directory = PodDirectory(find_mount(cgroup_root))
+    settings = Settings(node_name, namespace, allow_unsafe, on_line=lambda name, line: print_line(name, node_name, line))
+    agent = Agent(settings, Api.connect(kubeconfig), directory)
+    watcher = CgroupWatcher(directory, agent.wake)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: agent.stop())
+    watcher.start()
+    try:
+        agent.run()
+    finally:
+        watcher.close()
+
+
+def print_line(name: TraceName, node: str, line: Line) -> None:
+    """A printed line as a JSON object on standard output, with trace, node and pod for whoever collects logs."""
+    said: dict[str, Any] = {"trace": name.as_json(), "node": node} | line.as_json()
+    # Flushed: a line that waits in a buffer is lost when the process is killed.
+    print(json.dumps(said, ensure_ascii=False), flush=True)
+
+
+class JsonFormatter(logging.Formatter):
+    """A log record as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The object's text."""
+        said = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03}",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            said["exception"] = self.formatException(record.exc_info)
+        return json.dumps(said, ensure_ascii=False)
+
+
+def _configure_log(log_format: str, level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if log_format == "json" else plain)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
