@@ -102,10 +102,14 @@ class Report:
 
     namespace: str
     name: str
-    trace_uid: Uid
-    trace_name: str
+    trace_key: TraceKey
     node: NodeName
     status: Json
+
+    @property
+    def trace_uid(self) -> Uid:
+        """Of the trace that it is about."""
+        return self.trace_key.uid
 
 
 def parse_trace(body: Mapping[str, Any]) -> Trace:
@@ -190,7 +194,8 @@ def parse_report(body: Mapping[str, Any]) -> Report | None:
     if not uid or not node:
         return None
     names = _str(meta.get("namespace")), _str(meta.get("name"))
-    return Report(*names, Uid(uid), _str(trace.get("name")), NodeName(node), _dict(body.get("status")))
+    key = TraceKey(_str(trace.get("kind")), _str(trace.get("namespace")), _str(trace.get("name")), Uid(uid))
+    return Report(*names, key, NodeName(node), _dict(body.get("status")))
 
 
 def report_name(trace_name: str, uid: str, node: str) -> str:

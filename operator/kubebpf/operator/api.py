@@ -1,0 +1,154 @@
+"""The API server as the operator needs it: a handful of calls, off the event loop, errors sorted by what can be done about them.
+
+api = Api.connect()
+body = await api.write_status(trace.key, trace.resource_version, status)     # raises Conflict, Gone, Unavailable
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import urllib3
+from kubernetes import client, config
+
+from kubebpf.operator.model import API_VERSION, GROUP, VERSION, Json, Report, TraceKey
+
+TIMEOUT = 30.0  # seconds for one request
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+PLURALS = {"BpfTrace": "bpftraces", "ClusterBpfTrace": "clusterbpftraces"}
+
+
+class ApiError(Exception):
+    """The API server refused, or did not answer. Trying later may help."""
+
+
+class ConflictError(ApiError):
+    """The object exists already, or has changed since it was read (409)."""
+
+
+class GoneError(ApiError):
+    """There is no such object (404)."""
+
+
+class InvalidError(ApiError):
+    """The API server takes no such object (400, 413, 422): trying the same again is useless."""
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    404: GoneError,
+    409: ConflictError,
+    400: InvalidError,
+    413: InvalidError,
+    422: InvalidError,
+}
+
+
+class Api:
+    """Calls of a `kubernetes` client in threads. Answers are plain JSON."""
+
+    def __init__(self) -> None:
+        plain, metadata = client.ApiClient(), client.ApiClient()
+        # Lists of objects without their contents: a stored program has up to a megabyte.
+        metadata.set_default_header("Accept", METADATA_ONLY)  # type: ignore[no-untyped-call]
+        self._core = client.CoreV1Api(plain)
+        self._metadata = client.CoreV1Api(metadata)
+        self._custom = client.CustomObjectsApi(plain)
+
+    @classmethod
+    def connect(cls) -> Api:
+        """With the ServiceAccount of the pod, else with KUBECONFIG or ~/.kube/config.
+
+        Raises:
+            kubernetes.config.ConfigException: there is neither.
+        """
+        try:
+            config.load_incluster_config()  # type: ignore[no-untyped-call]
+        except config.ConfigException:
+            config.load_kube_config()  # type: ignore[no-untyped-call]
+        return cls()
+
+    async def get_trace(self, key: TraceKey) -> Json:
+        """The trace as it is now. Raises GoneError when there is none of that name."""
+        names = [GROUP, VERSION, *_place(key), PLURALS[key.kind], key.name]
+        call = self._custom.get_namespaced_custom_object if key.scoped else self._custom.get_cluster_custom_object
+        return await _call(call, *names)
+
+    async def write_status(self, key: TraceKey, resource_version: str, status: Json) -> Json:
+        """Put a whole status in place of the present one; the object as it is then.
+
+        Raises:
+            ConflictError: the trace is no longer at `resource_version`.
+        """
+        meta = {"name": key.name, "uid": key.uid, "resourceVersion": resource_version}
+        meta |= {"namespace": key.namespace} if key.scoped else {}
+        body = {"apiVersion": API_VERSION, "kind": key.kind, "metadata": meta, "status": status}
+        names = [GROUP, VERSION, *_place(key), PLURALS[key.kind], key.name]
+        custom = self._custom
+        call = custom.replace_namespaced_custom_object_status if key.scoped else custom.replace_cluster_custom_object_status
+        return await _call(call, *names, body)
+
+    async def delete_report(self, report: Report) -> None:
+        """Remove a report; nothing happens when it is gone."""
+        names = [GROUP, VERSION, report.namespace, "bpftracereports", report.name]
+        await _gone_is_fine(self._custom.delete_namespaced_custom_object, *names)
+
+    async def create_config_map(self, namespace: str, body: Json) -> Json:
+        """Raises ConflictError when there is one of that name."""
+        return await _call(self._core.create_namespaced_config_map, namespace, body)
+
+    async def list_config_maps(self, namespace: str, label: str) -> list[Json]:
+        """Those that have the label: their metadata only."""
+        answer = await _call(self._metadata.list_namespaced_config_map, namespace, label_selector=label)
+        items: list[Json] = answer.get("items") or []
+        return items
+
+    async def delete_config_map(self, namespace: str, name: str, uid: str) -> None:
+        """Remove exactly the one with that uid; nothing happens when it is gone."""
+        body = {"preconditions": {"uid": uid}}
+        await _gone_is_fine(self._core.delete_namespaced_config_map, name, namespace, body=body)
+
+    async def create_event(self, namespace: str, body: Json) -> None:
+        """Raises ConflictError when there is one of that name."""
+        await _call(self._core.create_namespaced_event, namespace, body)
+
+    async def patch_event(self, namespace: str, name: str, body: Json) -> None:
+        """Raises GoneError when it has expired."""
+        await _call(self._core.patch_namespaced_event, name, namespace, body)
+
+
+def _place(key: TraceKey) -> list[str]:
+    return [key.namespace] if key.scoped else []
+
+
+async def _gone_is_fine(call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    try:
+        await _call(call, *args, **kwargs)
+    except GoneError:
+        return
+
+
+async def _call(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Json:
+    """Run a generated method of the client in a thread; its raw answer as JSON, its errors as ours."""
+
+    def run() -> bytes:
+        data: bytes = call(*args, _preload_content=False, _request_timeout=TIMEOUT, **kwargs).data
+        return data
+
+    try:
+        answer = json.loads(await asyncio.to_thread(run))
+    except client.ApiException as error:
+        kind = _BY_STATUS.get(error.status, ApiError)
+        raise kind(f"{error.status}: {_message(error.body)}") from None
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise ApiError(str(error)) from error
+    return answer if isinstance(answer, dict) else {}
+
+
+def _message(body: object) -> str:
+    try:
+        return str(json.loads(str(body if isinstance(body, str) else bytes(body or b"").decode()))["message"])  # type: ignore[call-overload]
+    except (ValueError, KeyError, TypeError):
+        return str(body)[:200]

@@ -1,0 +1,144 @@
+"""The operator without its framework: what the events mark, and the tasks that work the marks off."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from kubebpf.operator.api import PLURALS, Api, ApiError, GoneError
+from kubebpf.operator.compiling import Compiler
+from kubebpf.operator.config import Config
+from kubebpf.operator.model import Node, Report, Trace, Uid
+from kubebpf.operator.reconcile import Reconciler
+from kubebpf.operator.store import Index, Store
+from kubebpf.operator.work import Queue
+
+logger = logging.getLogger(__name__)
+
+
+class Operator:
+    """One operator. Events mark, the queue looks, the caretaker cleans."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._api = Api.connect()
+        self._store = Store()
+        self._queue = Queue(self._look)
+        self._compiler = Compiler(config, self._queue.mark)
+        self._reconciler = Reconciler(config, self._api, self._store, self._compiler)
+        self._seen = asyncio.Event()
+        self._caretaking = asyncio.Event()
+        self._parts: dict[tuple[str, str], object] = {}
+        self._nodes: dict[str, Node] = {}
+
+    def see(self, traces: Index, clustertraces: Index, reports: Index, nodes: Index) -> None:
+        """The indexes, complete from the first event on."""
+        self._store.traces, self._store.clustertraces = traces, clustertraces
+        self._store.reports, self._store.nodes = reports, nodes
+        self._seen.set()
+
+    # -- what events mark
+
+    def trace_changed(self, trace: Trace, gone: bool) -> None:
+        """Have a look at the trace; when it is gone, at what it leaves behind too."""
+        self._queue.mark(trace.key.uid)
+        if gone:
+            self._caretaking.set()
+
+    def report_changed(self, report: Report, gone: bool) -> None:
+        """Have a look at once when a node's part began, failed or ended; else when results may be written again."""
+        uid, node = report.trace_uid, report.node
+        part = tuple(report.status.get(name) for name in ("phase", "generation", "digest", "reason", "exitCode", "session"))
+        before = self._parts.pop((uid, node), None)
+        if not gone:
+            self._parts[uid, node] = part
+        self._queue.mark(uid, 0.0 if gone or part != before else self._reconciler.results_due(uid))
+        if not gone and self._store.trace(uid) is None:
+            self._caretaking.set()
+
+    def node_changed(self, node: Node, gone: bool) -> None:
+        """Have a look at every trace when a node came, went, or changed what targeting looks at; heartbeats do not count."""
+        before = self._nodes.pop(node.name, None)
+        if not gone:
+            self._nodes[node.name] = node
+        if gone or before != node:
+            for uid in self._store.uids():
+                self._queue.mark(uid)
+
+    # -- tasks
+
+    async def run(self) -> None:
+        """Work for ever, from the first event on."""
+        await self._seen.wait()
+        await self._first_look()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._compiler.run())
+            tasks.create_task(self._queue.run())
+            tasks.create_task(self._take_care())
+
+    async def _look(self, uid: str) -> float | None:
+        again = await self._reconciler.look(uid)
+        if self._store.trace(uid) is None:
+            self._queue.forget(uid)
+            self._parts = {key: part for key, part in self._parts.items() if key[0] != uid}
+        return again
+
+    async def _first_look(self) -> None:
+        delay = 0.5
+        while True:
+            try:
+                await self._reconciler.objects.look()
+                return
+            except ApiError as error:
+                logger.warning("the stored objects cannot be listed: %s; trying again", error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 30.0)
+
+    async def _take_care(self) -> None:
+        """Remove objects without traces and reports without traces; look at traces whose object has gone."""
+        while True:
+            young = False
+            try:
+                await self._remove_left_over_reports()
+                young = await self._collect_objects()
+            except ApiError as error:
+                logger.warning("cleaning up: %s; trying again later", error)
+            wait = self._config.collect_after + 0.5 if young else self._config.resync
+            await self._wait_for_deletion(wait)
+
+    async def _wait_for_deletion(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._caretaking.wait(), seconds)
+            # The garbage collector is given its chance; traces are often deleted together.
+            await asyncio.sleep(1.0)
+        except TimeoutError:
+            pass
+        self._caretaking.clear()
+
+    async def _collect_objects(self) -> bool:
+        traces = list(self._store.all_traces())
+        artifacts = [trace.status.get("artifact") for trace in traces]
+        named = [artifact["configMap"] for artifact in artifacts if isinstance(artifact, dict) and "configMap" in artifact]
+        young = await self._reconciler.objects.collect(named)
+        for trace, artifact in zip(traces, artifacts, strict=True):
+            if isinstance(artifact, dict) and not self._reconciler.objects.has(artifact.get("configMap", "")):
+                self._queue.mark(trace.key.uid)
+        return young
+
+    async def _remove_left_over_reports(self) -> None:
+        """The garbage collector removes reports with their trace; this removes those that came too late or have no owner."""
+        for uid in self._store.report_uids() - self._store.uids():
+            reports = self._store.reports_of(uid)
+            if reports and not await self._trace_exists(reports[0]):
+                for report in reports:
+                    await self._api.delete_report(report)
+
+    async def _trace_exists(self, report: Report) -> bool:
+        """Asked of the API server itself: the watch of traces may lag behind the watch of reports."""
+        if report.trace_key.kind not in PLURALS:
+            return False
+        try:
+            found = await self._api.get_trace(report.trace_key)
+        except GoneError:
+            return False
+        return Uid(found.get("metadata", {}).get("uid", "")) == report.trace_uid

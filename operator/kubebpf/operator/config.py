@@ -1,0 +1,55 @@
+"""The operator's settings: from the command line, or from the environment under `kopf run -m kubebpf.operator.handlers`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class CompileLimits:
+    """What one compilation may use. Beyond it the worker is ended and the program refused.
+
+    Args:
+        cpu: seconds of processor time.
+        wall: seconds from the request to the answer.
+        memory: bytes of address space of the worker, LLVM and the kernel's types counted.
+        output: bytes of an object. A ConfigMap holds 1 MiB of base64, etcd's request limit is 1.5 MiB.
+    """
+
+    cpu: int = 20
+    wall: float = 40.0
+    memory: int = 4 << 30
+    output: int = 700 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that an operator can be told.
+
+    Args:
+        namespace: the system namespace, where objects are stored.
+        btf: the kernel's types to compile against; None: this machine's.
+        status_interval: seconds between two writes of results of one trace.
+        resync: seconds between two looks at stored objects and left-over reports.
+        collect_after: seconds that an object without a trace is kept.
+    """
+
+    namespace: str
+    btf: Path | None = None
+    status_interval: float = 15.0
+    resync: float = 60.0
+    collect_after: float = 5.0
+    limits: CompileLimits = field(default_factory=CompileLimits)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Config:
+        """KUBEBPF_NAMESPACE (default kubebpf-system), KUBEBPF_BTF, KUBEBPF_STATUS_INTERVAL in seconds."""
+        btf = environment.get("KUBEBPF_BTF")
+        return cls(
+            namespace=environment.get("KUBEBPF_NAMESPACE", "kubebpf-system"),
+            btf=Path(btf) if btf else None,
+            status_interval=float(environment.get("KUBEBPF_STATUS_INTERVAL", "15")),
+        )

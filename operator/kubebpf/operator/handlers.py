@@ -1,0 +1,109 @@
+"""kopf's side: indexes that mirror the cluster, and events that only say which trace wants a look.
+
+    kopf run -A -m kubebpf.operator.handlers         (settings from KUBEBPF_… variables)
+
+Handlers are doors. There is no create, update or delete handler, no timer and no daemon: kopf therefore adds no finalizer and no
+annotation, and a deletion never waits for the operator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+
+from kubebpf.operator.app import Operator
+from kubebpf.operator.config import Config
+from kubebpf.operator.model import GROUP, VERSION, parse_node, parse_report, parse_trace
+
+logger = logging.getLogger(__name__)
+
+TRACES = (GROUP, VERSION, "bpftraces")
+CLUSTER_TRACES = (GROUP, VERSION, "clusterbpftraces")
+REPORTS = (GROUP, VERSION, "bpftracereports")
+NODES = ("", "v1", "nodes")
+
+
+@kopf.on.startup()
+async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> None:
+    """Quiet settings, and the operator's own tasks."""
+    settings.posting.enabled = False
+    settings.scanning.disabled = False
+    settings.watching.server_timeout = 600
+    # A watch that breaks off in an outage is tried again soon, then more rarely, with no thundering herd of one client.
+    settings.networking.error_backoffs = (0.5, 1, 2, 3, 5, 8, 13)
+    settings.queueing.exit_timeout = 1.0
+    operator = Operator(memo.get("config") or Config.from_environment())
+    memo.operator = operator
+    memo.task = asyncio.create_task(operator.run(), name="kubebpf operator")
+    memo.task.add_done_callback(_end_with)
+
+
+def _end_with(task: asyncio.Task[None]) -> None:
+    """A mistake of ours ends the whole process, which is started again: half an operator looks healthy and does nothing."""
+    if not task.cancelled() and (error := task.exception()):
+        logger.critical("the operator has failed", exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@kopf.on.cleanup()
+async def stop(memo: kopf.Memo, **_: Any) -> None:
+    """End the operator's own tasks, the compiler's process with them."""
+    memo.task.cancel()
+    await asyncio.gather(memo.task, return_exceptions=True)
+
+
+@kopf.index(*TRACES, id="traces")
+@kopf.index(*CLUSTER_TRACES, id="clustertraces")
+def index_trace(body: kopf.Body, **_: Any) -> dict[str, object]:
+    """Traces by uid."""
+    trace = parse_trace(body)
+    return {trace.key.uid: trace}
+
+
+@kopf.index(*REPORTS, id="reports")
+def index_report(body: kopf.Body, **_: Any) -> dict[str, object]:
+    """Reports by the uid of their trace."""
+    report = parse_report(body)
+    return {report.trace_uid: report} if report else {}
+
+
+@kopf.index(*NODES, id="nodes")
+def index_node(body: kopf.Body, **_: Any) -> dict[str, object]:
+    """Nodes by name."""
+    node = parse_node(body)
+    return {node.name: node}
+
+
+@kopf.on.event(*TRACES, id="trace_changed")
+@kopf.on.event(*CLUSTER_TRACES, id="cluster_trace_changed")
+def trace_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
+    """A trace came, changed or went."""
+    operator = _operator(memo, indexes)
+    operator.trace_changed(parse_trace(body), gone=type == "DELETED")
+
+
+@kopf.on.event(*REPORTS, id="report_changed")
+def report_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
+    """A report came, changed or went."""
+    operator = _operator(memo, indexes)
+    if report := parse_report(body):
+        operator.report_changed(report, gone=type == "DELETED")
+
+
+@kopf.on.event(*NODES, id="node_changed")
+def node_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
+    """A node came, changed or went."""
+    operator = _operator(memo, indexes)
+    operator.node_changed(parse_node(body), gone=type == "DELETED")
+
+
+def _operator(memo: kopf.Memo, indexes: Mapping[str, Any]) -> Operator:
+    operator: Operator = memo.operator
+    operator.see(indexes["traces"], indexes["clustertraces"], indexes["reports"], indexes["nodes"])
+    return operator

@@ -1,0 +1,47 @@
+"""`kubebpf operator`: the operator with a runner of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+
+def run(
+    namespace: str,
+    kubeconfig: Path | None = None,
+    btf: Path | None = None,
+    status_interval: float = 15.0,
+    liveness: str | None = None,
+    verbose: bool = False,
+) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Args:
+        namespace: the system namespace.
+        kubeconfig: how to reach the API server; None: the pod's ServiceAccount, else KUBECONFIG or ~/.kube/config.
+        btf: a file with the kernel's types to compile against; None: this machine's.
+        status_interval: seconds between two writes of results of one trace.
+        liveness: where to answer health probes, for example http://0.0.0.0:8080/healthz; None: nowhere.
+        verbose: log every event and request.
+
+    Raises:
+        kubernetes.config.ConfigException: there is no way to reach an API server.
+    """
+    if kubeconfig:
+        # The client library reads the variable when it is imported.
+        os.environ["KUBECONFIG"] = str(kubeconfig)
+    import kopf
+
+    from kubebpf.operator import handlers
+    from kubebpf.operator.config import Config
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for noisy in ("kopf", "kopf.objects", "urllib3", "kubernetes", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.DEBUG if verbose else logging.WARNING)
+    memo = kopf.Memo(config=Config(namespace=namespace, btf=btf, status_interval=status_interval))
+    assert handlers.TRACES  # the import registers the handlers
+    asyncio.run(kopf.operator(clusterwide=True, standalone=True, memo=memo, liveness_endpoint=liveness))

@@ -1,0 +1,212 @@
+"""One look at one trace: compare what is with what should be, take the steps, write the status once.
+
+    find the object  ->  store it  ->  count the nodes  ->  write the status, if it differs and may be written  ->  tell Events
+
+Looking twice changes nothing; being killed between any two steps loses nothing: the next look starts from the API's objects.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from kubebpf.operator.api import Api, ConflictError, GoneError, InvalidError
+from kubebpf.operator.compiling import Compiled, Compiler, Request
+from kubebpf.operator.conditions import COMPILED, read_condition
+from kubebpf.operator.config import Config
+from kubebpf.operator.events import Recorder
+from kubebpf.operator.model import Json, Trace, is_int, parse_trace
+from kubebpf.operator.objects import Objects
+from kubebpf.operator.status import Artifact, Facts, Outcome, Refused, desired_status, next_look
+from kubebpf.operator.store import Store
+from kubebpf.operator.tally import Tally, take
+from kubebpf.operator.work import Bucket
+
+logger = logging.getLogger(__name__)
+
+URGENT_BURST, URGENT_PERIOD = 8, 5.0  # writes of changed conditions: at once, but a flapping node must not make a storm
+
+
+@dataclass(slots=True)
+class Look:
+    """One look at a trace, as far as the steps have come."""
+
+    trace: Trace
+    outcome: Outcome = None
+    compiled: Compiled | None = None
+    facts: Facts | None = None
+    status: Json = field(default_factory=dict)
+    again: float | None = None
+
+
+@dataclass(slots=True)
+class Pace:
+    """When a trace's status was written."""
+
+    urgent: Bucket = field(default_factory=lambda: Bucket(URGENT_BURST, URGENT_PERIOD))
+    results_at: float = float("-inf")
+
+
+class Reconciler:
+    """Looks at traces. Its memory saves requests and bounds the rate; what should be follows from the API's objects alone."""
+
+    def __init__(self, config: Config, api: Api, store: Store, compiler: Compiler) -> None:
+        self._config, self._api, self._store, self._compiler = config, api, store, compiler
+        self.objects = Objects(api, config)
+        self._recorder = Recorder(api)
+        self._paces: dict[str, Pace] = {}
+        self._steps: tuple[Callable[[Look], Awaitable[None]], ...] = (
+            self._find_object,
+            self._store_object,
+            self._count_nodes,
+            self._write_status,
+            self._tell_events,
+        )
+
+    async def look(self, uid: str) -> float | None:
+        """Look at the trace of that uid; the seconds after which to look again, or None."""
+        trace = self._store.trace(uid)
+        if trace is None:
+            self._forget(uid)
+            return None
+        if trace.deleting:
+            return None
+        look = Look(trace)
+        try:
+            for step in self._steps:
+                await step(look)
+        except ConflictError:
+            return 0.2  # the trace has changed; the watch brings the newer one
+        except GoneError:
+            return None
+        return look.again
+
+    def results_due(self, uid: str) -> float:
+        """Seconds until results of the trace may be written again."""
+        pace = self._paces.get(uid)
+        return max(pace.results_at + self._config.status_interval - time.monotonic(), 0.0) if pace else 0.0
+
+    # -- steps
+
+    async def _find_object(self, look: Look) -> None:
+        trace = look.trace
+        if trace.spec is None:
+            look.outcome = Refused("InvalidSpec", "\n".join(trace.problems))
+            return
+        known = _known_artifact(trace)
+        if known and self.objects.has(known.config_map):
+            look.outcome = known
+            return
+        request = Request(trace.spec.program, trace.key.scoped, trace.spec.allow_unsafe)
+        answer = self._compiler.ask(trace.key.uid, request)
+        if isinstance(answer, Compiled):
+            look.compiled = answer
+        # While a stored object that was removed is compiled again, the trace stays compiled.
+        look.outcome = answer if isinstance(answer, Refused) else known
+
+    async def _store_object(self, look: Look) -> None:
+        compiled = look.compiled
+        if compiled is None:
+            return
+        name = await self.objects.keep(look.trace.key.uid, compiled.digest, compiled.elf)
+        look.outcome = Artifact(compiled.digest, name, len(compiled.elf), compiled.millis)
+
+    async def _count_nodes(self, look: Look) -> None:
+        trace, nodes = look.trace, self._store.all_nodes()
+        reports = self._store.reports_of(trace.key.uid)
+        digest = look.outcome.digest if isinstance(look.outcome, Artifact) else ""
+        counted: Tally | None = None
+        if trace.spec and trace.spec.suspend and (before := _counted_generation(trace)):
+            counted = take(trace, digest, nodes, reports, before)
+        tally = take(trace, digest, nodes, reports)
+        look.facts = Facts(trace, tally, look.outcome, datetime.now(UTC), counted)
+        look.status = desired_status(look.facts)
+
+    async def _write_status(self, look: Look) -> None:
+        assert look.facts
+        trace, uid = look.trace, look.trace.key.uid
+        look.again = next_look(look.facts, look.status)
+        if without_age(look.status) == without_age(trace.status):
+            if look.compiled is None:
+                self.objects.release(uid)
+            return
+        wait = self._wait_for(trace, look.status)
+        if wait > 0:
+            look.again = min(wait, look.again) if look.again is not None else wait
+            # Nothing is told that is not written.
+            look.status = trace.status
+            return
+        answer = await self._put(trace, look.status)
+        self._store.overlay(trace, parse_trace(answer))
+        look.trace = replace(trace, resource_version=answer.get("metadata", {}).get("resourceVersion", ""))
+
+    async def _put(self, trace: Trace, status: Json) -> Json:
+        try:
+            return await self._api.write_status(trace.key, trace.resource_version, status)
+        except InvalidError as error:
+            # Never seen with reports that were read; kept, because one bad member must not silence a trace for ever.
+            logger.error("%s/%s: the status was refused, results are left out: %s", trace.key.namespace, trace.key.name, error)
+            bare = {name: value for name, value in status.items() if name not in ("results", "recent", "nodeErrors")}
+            return await self._api.write_status(trace.key, trace.resource_version, bare)
+
+    async def _tell_events(self, look: Look) -> None:
+        await self._recorder.tell(look.trace, look.status, datetime.now(UTC))
+
+    # -- pace
+
+    def _wait_for(self, trace: Trace, status: Json) -> float:
+        """Seconds until this status may be written; 0 takes the right to write it now."""
+        pace = self._paces.setdefault(trace.key.uid, Pace())
+        if telling(status) != telling(trace.status):
+            if (wait := pace.urgent.wait()) > 0:
+                return wait
+            pace.urgent.take()
+            return 0.0
+        if (wait := self.results_due(trace.key.uid)) > 0:
+            return wait
+        pace.results_at = time.monotonic()
+        return 0.0
+
+    def _forget(self, uid: str) -> None:
+        self.objects.release(uid)
+        self._recorder.forget(uid)
+        self._paces.pop(uid, None)
+
+
+def _known_artifact(trace: Trace) -> Artifact | None:
+    """What the status says was compiled for this generation: after a restart nothing is compiled again."""
+    said, condition = trace.status.get("artifact"), read_condition(trace.status, COMPILED)
+    current = condition.get("observedGeneration") == trace.generation == trace.status.get("observedGeneration")
+    if not current or condition.get("status") != "True" or not isinstance(said, dict):
+        return None
+    try:
+        return Artifact(said["digest"], said["configMap"], said["size"], said["compileMillis"])
+    except KeyError:
+        return None
+
+
+def _counted_generation(trace: Trace) -> int | None:
+    results = trace.status.get("results")
+    generation = results.get("generation") if isinstance(results, dict) else None
+    return generation if is_int(generation) and generation < trace.generation else None
+
+
+def without_age(status: Mapping[str, Any]) -> Json:
+    """A status without `results.observedAt`: that time alone going on is no change."""
+    results = status.get("results")
+    rest = {name: value for name, value in status.items() if name != "results"}
+    if not isinstance(results, dict):
+        return rest
+    return rest | {"results": {name: value for name, value in results.items() if name != "observedAt"}}
+
+
+def telling(status: Mapping[str, Any]) -> Json:
+    """The part of a status whose change is written at once: truths and reasons, the object, the start and the end."""
+    conditions = status.get("conditions") or []
+    truths = {row["type"]: (row["status"], row["reason"], row.get("observedGeneration")) for row in conditions}
+    names = ("observedGeneration", "artifact", "startedAt", "completedAt")
+    return {name: status.get(name) for name in names} | {"conditions": truths}
