@@ -16,11 +16,14 @@ need_packages() {
   done
   [ ${#missing[@]} = 0 ] && return
   say "installing ${missing[*]}"
-  # Other processes may hold apt's lock; a stale package list is the usual cause of a failed install, so refresh and try again.
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -oDPkg::Lock::Timeout=300 --no-install-recommends -y install "${missing[@]}" >/dev/null 2>&1 && return
-  as_root apt-get -qq -oDPkg::Lock::Timeout=300 update >/dev/null
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -oDPkg::Lock::Timeout=300 --no-install-recommends -y install "${missing[@]}" >/dev/null
+  # A stale package list is the usual cause of a failed install: refresh it and try once more.
+  apt_install "${missing[@]}" >/dev/null 2>&1 && return
+  local said
+  said=$(apt_get update 2>&1 && apt_install "${missing[@]}" 2>&1) || { echo "$said" >&2; return 1; }
 }
+# Other processes may hold apt's lock for a while.
+apt_get() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -oDPkg::Lock::Timeout=300 "$@"; }
+apt_install() { apt_get --no-install-recommends -y install "$@"; }
 
 # debian_mirror: DEBIAN_MIRROR, else the mirror this machine's apt uses, else (Ubuntu) the one that packaged tools know.
 debian_mirror() {

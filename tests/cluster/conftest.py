@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.binaries import REPOSITORY
+from support.binaries import REPOSITORY, MissingBinaryError, find_binaries, find_helm
 from support.chart import System, install
 from support.controlplane import ControlPlane
+from support.machine import lacks_cluster
 from support.pods import Pods
 
 
@@ -20,6 +22,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker("cluster")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what is missing before the first test: it takes minutes, and is seen only while pytest captures nothing."""
+    here = Path(__file__).parent
+    if session.config.option.collectonly or lacks_cluster() or not any(here in item.path.parents for item in session.items):
+        return
+    with session.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        try:
+            find_binaries()
+            find_helm()
+        except (MissingBinaryError, subprocess.CalledProcessError) as error:
+            pytest.exit(str(error), returncode=2)
 
 
 @pytest.fixture(scope="session")
