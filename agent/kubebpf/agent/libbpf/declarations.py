@@ -55,6 +55,8 @@ struct bpf_map_info {
 };
 struct bpf_link_info { __u32 type, id, prog_id, pad; __u8 rest[112]; };
 
+struct raw_tracepoint_attr { const char *name; __u32 prog_fd, pad; __u64 cookie; };
+
 struct perf_event_attr {
     __u32 type, size; __u64 config, sample_period, sample_type, read_format, flags;
     __u32 wakeup_events, bp_type; __u64 config1, config2;
@@ -86,7 +88,6 @@ struct bpf_link *bpf_program__attach_perf_event_opts(const struct bpf_program *p
     const struct bpf_perf_event_opts *opts);
 struct bpf_link *bpf_program__attach_tracepoint_opts(const struct bpf_program *prog, const char *tp_category, const char *tp_name,
     const struct bpf_tracepoint_opts *opts);
-struct bpf_link *bpf_program__attach_raw_tracepoint(const struct bpf_program *prog, const char *tp_name);
 struct bpf_link *bpf_program__attach_trace_opts(const struct bpf_program *prog, const struct bpf_trace_opts *opts);
 struct bpf_link *bpf_program__attach_kprobe_opts(const struct bpf_program *prog, const char *func_name,
     const struct bpf_kprobe_opts *opts);
@@ -119,6 +120,8 @@ int bpf_map_lookup_batch(int fd, void *in_batch, void *out_batch, void *keys, vo
     const struct bpf_map_batch_opts *opts);
 
 int bpf_obj_get(const char *pathname);
+int bpf_obj_pin(int fd, const char *pathname);
+int bpf_link_detach(int link_fd);
 int bpf_obj_get_info_by_fd(int bpf_fd, void *info, __u32 *info_len);
 int bpf_prog_get_fd_by_id(__u32 id);
 int bpf_map_get_fd_by_id(__u32 id);

@@ -6,6 +6,7 @@ with program.attach_tracepoint("sched", "sched_switch", cookie=1) as link:
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -85,3 +86,37 @@ class Link:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class DescriptorLink(Link):
+    """A link that libbpf did not make: a descriptor only."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(ffi.NULL)
+        self._fd, self._pin = fd, Path()
+
+    @property
+    def fd(self) -> int:
+        """The link's descriptor, owned by it."""
+        if self._fd < 0:
+            raise ValueError("this link is closed")
+        return self._fd
+
+    def detach(self) -> None:
+        """As Link.detach."""
+        check(lib().bpf_link_detach(self.fd), "bpf_link_detach")
+
+    def pin(self, path: Path) -> None:
+        """As Link.pin."""
+        check(lib().bpf_obj_pin(self.fd, str(path).encode()), "bpf_obj_pin", subject=str(path))
+        self._pin = path
+
+    def unpin(self) -> None:
+        """Remove its pin."""
+        self._pin.unlink()
+
+    def close(self) -> None:
+        """As Link.close."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

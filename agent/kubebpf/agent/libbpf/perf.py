@@ -8,17 +8,14 @@ Example: a descriptor that fires a hundred times a second on CPU 0, every proces
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 
 from kubebpf.agent.libbpf.declarations import ffi
-from kubebpf.agent.libbpf.errors import LibbpfError
-from kubebpf.agent.libbpf.library import libc
+from kubebpf.agent.libbpf.syscalls import perf_event_open
 
 HARDWARE, SOFTWARE, BREAKPOINT = 0, 1, 5  # enum perf_type_id
 CPU_CLOCK = 0  # enum perf_sw_ids
 
-_NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "s390x": 331, "ppc64le": 319}  # of the system call
 _CLOEXEC = 8  # PERF_FLAG_FD_CLOEXEC
 _DISABLED, _FREQUENCY = 1 << 0, 1 << 10  # bits of perf_event_attr's flags
 
@@ -58,15 +55,8 @@ def open_perf_event(event: PerfEvent, cpu: int, pid: int = -1) -> int:
     Raises:
         LibbpfError: perf_event_open(2) failed, or this machine's architecture is not known here.
     """
-    number = _NUMBERS.get(platform.machine())
-    if number is None:
-        raise LibbpfError(38, "perf_event_open", subject=platform.machine())
     attributes = ffi.new("struct perf_event_attr *", _attributes(event))
-    arguments = (ffi.cast("int", pid), ffi.cast("int", cpu), ffi.cast("int", -1), ffi.cast("unsigned long", _CLOEXEC))
-    fd = int(libc().syscall(number, attributes, *arguments))
-    if fd < 0:
-        raise LibbpfError(ffi.errno, "perf_event_open", subject=f"perf event {event.type}/{event.config} on CPU {cpu}")
-    return fd
+    return perf_event_open(attributes, pid, cpu, _CLOEXEC, f"perf event {event.type}/{event.config} on CPU {cpu}")
 
 
 def _attributes(event: PerfEvent) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """A BPF program of an open or loaded object, and the ways to attach it.
 
-Each attach call gives a Link. The cookie is a number that the program reads with bpf_get_attach_cookie (Linux 5.15; in tp_btf
-programs 5.19).
+Each attach call gives a Link. The cookie is a number that the program reads with bpf_get_attach_cookie (Linux 5.15; in fentry and
+fexit programs 5.19, in raw_tp and tp_btf programs 6.10).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 from kubebpf.agent.libbpf.declarations import ffi, text
 from kubebpf.agent.libbpf.info import ProgramInfo, program_info
 from kubebpf.agent.libbpf.library import check, check_pointer, lib, messages
-from kubebpf.agent.libbpf.link import Link
+from kubebpf.agent.libbpf.link import DescriptorLink, Link
+from kubebpf.agent.libbpf.syscalls import raw_tracepoint_open
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Program:
         return self._attach("bpf_program__attach_tracepoint_opts", category.encode(), event.encode(), options)
 
     def attach_trace(self, cookie: int = 0) -> Link:
-        """Run at the place that the program was loaded for (tp_btf, fentry, fexit).
+        """Run at the place that the program was loaded for (fentry, fexit).
 
         Raises:
             LibbpfError: it cannot be attached.
@@ -111,13 +112,17 @@ class Program:
         options = ffi.new("struct bpf_trace_opts *", {"sz": ffi.sizeof("struct bpf_trace_opts"), "cookie": cookie})
         return self._attach("bpf_program__attach_trace_opts", options)
 
-    def attach_raw_tracepoint(self, event: str) -> Link:
-        """Run at a raw tracepoint (a raw_tp program; it has no cookie).
+    def attach_raw_tracepoint(self, event: str = "", cookie: int = 0) -> Link:
+        """Run at a raw tracepoint.
+
+        Args:
+            event: its name; "" for a tp_btf program, which was loaded for one.
+            cookie: for the program; kernels before 6.10 leave it out.
 
         Raises:
             LibbpfError: there is none of this name.
         """
-        return self._attach("bpf_program__attach_raw_tracepoint", event.encode())
+        return DescriptorLink(raw_tracepoint_open(self.fd, event, cookie, self.name))
 
     def attach_kprobe(self, function: str, offset: int = 0, returns: bool = False, cookie: int = 0) -> Link:
         """Run at a kernel function.

@@ -123,10 +123,8 @@ def _tracepoint(program: Program, point: Point, options: Options) -> Iterator[Li
 
 
 def _raw_tracepoint(program: Program, point: Point, options: Options) -> Iterator[Link]:
-    if program.type == _TRACING:
-        yield program.attach_trace(point.cookie)
-    else:
-        yield program.attach_raw_tracepoint(str(point.target["event"]))
+    event = "" if program.type == _TRACING else str(point.target["event"])
+    yield program.attach_raw_tracepoint(event, point.cookie)
 
 
 def _has_raw_tracepoint(attach: Attach, program: Program) -> bool:
