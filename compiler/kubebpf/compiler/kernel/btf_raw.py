@@ -195,7 +195,7 @@ class RawBtf:
             return
         if self.base:
             yield from self.base.offsets(name)
-        text = name.encode(errors="surrogateescape") + b"\0"
+        text = name.encode(errors="surrogatepass") + b"\0"
         if self.strings.startswith(text):
             yield self.first_string
         for at in _occurrences(self.strings, b"\0" + text):

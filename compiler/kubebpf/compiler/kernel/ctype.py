@@ -17,11 +17,10 @@ _DECLARATION = re.compile(r"^(?P<type>.*?)(?P<name>\w+)(?P<dims>(\[[^\]]*\]\s*)*
 _NOISE = re.compile(
     r"\b(const|volatile|restrict|__restrict|__\w*user|__rcu|__percpu|__seg_\w+|__iomem|__force)\b|__attribute__\s*\(\(.*?\)\)"
 )
-# How C may spell its integers; BTF spells each in one way, and a view without BTF needs them too (LP64).
+# C's integers (LP64), "int" and "signed" left out. BTF knows only one spelling of each, and a view without BTF knows none.
 _INTEGERS: dict[frozenset[str], tuple[int, bool]] = {
-    frozenset({"short"}): (16, True), frozenset({"short", "unsigned"}): (16, False),
-    frozenset({"int"}): (32, True), frozenset({"unsigned"}): (32, False),
-    frozenset({"signed"}): (32, True), frozenset({"long"}): (64, True), frozenset({"long", "unsigned"}): (64, False),
+    frozenset(): (32, True), frozenset({"unsigned"}): (32, False), frozenset({"short"}): (16, True),
+    frozenset({"short", "unsigned"}): (16, False), frozenset({"long"}): (64, True), frozenset({"long", "unsigned"}): (64, False),
 }  # fmt: skip
 _CHARS = {"char": Int(8, True, CHAR), "signed char": Int(8, True), "unsigned char": Int(8, False)}
 
@@ -122,9 +121,8 @@ def _integer(name: str) -> Type | None:
         return BOOL
     if name == "void":
         return VOID
-    words = name.split()
-    plain = frozenset(w for w in words if w not in ("int", "signed")) or frozenset(words)
-    found = _INTEGERS.get(plain)
+    words = frozenset(name.split())
+    found = _INTEGERS.get(words - {"int", "signed"}) if words else None
     return Int(*found) if found else None
 
 

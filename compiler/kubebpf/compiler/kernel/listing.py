@@ -6,8 +6,8 @@
         char * buf
         size_t count
 
-A pattern is `provider:target` with wildcards in both parts, a provider alone, or a piece of text with wildcards that is looked for
-in the targets of all providers. `struct NAME`, `union NAME` and `enum NAME` show types of the kernel.
+A pattern is `provider:target` with wildcards in both parts, a provider alone, or a piece of text with wildcards that is looked
+for in the targets of all providers. `struct NAME`, `union NAME` and `enum NAME` show types of the kernel.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _split(pattern: str) -> Iterator[tuple[_Provider, str]]:
 
 
 def _spelt(provider: _Provider, target: str) -> str:
-    """A target as lines spell it: software and hardware events end with the colon in front of a count."""
+    """A target as lines spell it: some end with the colon in front of a count."""
     return target + ":" if provider.name in _WITH_COUNT and not target.endswith(":") else target
 
 
@@ -129,7 +129,7 @@ def _attachable(view: KernelView) -> Iterator[str]:
     return (t for t in view.targets("fentry") if not traceable or t.partition(":")[2] in traceable)
 
 
-_WITH_COUNT = ("software", "hardware")
+_WITH_COUNT = ("software", "hardware", "interval", "profile")
 PROVIDERS = (
     _Provider("begin", (), lambda view: iter([""])),
     _Provider("end", (), lambda view: iter([""])),

@@ -11,6 +11,7 @@ vmlinux is asked first, then the modules in the order of their names; these are 
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import hashlib
 import os
 import re
@@ -32,6 +33,7 @@ VMLINUX = "vmlinux"
 _TRACEPOINT = "btf_trace_"  # the typedef that names a raw tracepoint's prototype; the verifier goes by it too
 # Functions that every tracepoint has and whose parameters, unlike the typedef's, have names (include/linux/tracepoint.h).
 _ITER = "bpf_iter__"  # the struct of an iterator's context
+_BRACKETS = re.compile(r"\[[^\]]*\]|\?")
 _T = TypeVar("_T")
 _NAMED = ("__probestub_", "__traceiter_")
 
@@ -78,8 +80,10 @@ class KernelView:
         """A kernel that is known by its BTF, and by a copy of its `events` directory if there is one.
 
         Raises:
-            BtfError: the file is missing or is no BTF.
+            BtfError: the file is missing or is no BTF, or `formats` is no directory.
         """
+        if formats and not formats.is_dir():
+            raise BtfError(f"{formats} is no directory of tracepoint formats")
         return cls(Btf.read(btf), Formats(formats) if formats else None)
 
     @classmethod
@@ -263,22 +267,8 @@ def matching(names: Iterable[str], pattern: str) -> Iterator[str]:
 
 
 def wildcard(pattern: str) -> re.Pattern[str]:
-    """A pattern as a regular expression: `*` is any text, `[abc]` one of the letters; everything else is literal."""
-    parts = re.split(r"(\*+|\[[^\]]+\])", pattern)
-    return re.compile("".join(_part(part) for part in parts), re.S)
-
-
-def _part(part: str) -> str:
-    if part.startswith("*"):
-        return ".*"
-    if part.startswith("[") and part.endswith("]"):
-        negated, letters = part[1:2] in "!^", part[1:-1]
-        return f"[{'^' if negated else ''}{_letters(letters[1:] if negated else letters)}]"
-    return re.escape(part)
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"([\\\[\]^])", r"\\\1", text)
+    """A pattern as a regular expression: `*` is any text, `[abc]` one of the letters; everything else is literal, `?` too."""
+    return re.compile(fnmatch.translate(_BRACKETS.sub(lambda part: "[?]" if part[0] == "?" else part[0], pattern)))
 
 
 def _raw_tracepoint(btf: Btf, event: str) -> Function | None:
