@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from kubebpf.agent.libbpf import library
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.libbpf.info import exists
+from kubebpf.agent.libbpf.link import Link
 from kubebpf.agent.libbpf.map import BpfMap, Update
 from kubebpf.agent.libbpf.object import BpfObject, open_object
+from kubebpf.agent.libbpf.program import Uprobe
 from kubebpf.agent.libbpf.ring import RingBuffer
 from kubebpf.agent.libbpf.verifier import Source as Place
 from kubebpf.agent.libbpf.verifier import VerifierError
+from kubebpf.agent.session.libraries import resolve
 from support.bpfobjects import COUNT_BY_COOKIE, COUNTS, EVENT_MAPS, HASH, SEQUENCE, Code, Map, Source, only_mine, send
 
 GETPPID = "tracepoint/syscalls/sys_enter_getppid"
@@ -83,6 +88,73 @@ def test_nothing_is_left_behind() -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+@pytest.fixture
+def bpffs() -> Iterator[Path]:
+    folder = Path(f"/sys/fs/bpf/kubebpf-tests-{os.getpid()}")
+    folder.mkdir()
+    yield folder
+    for pin in folder.iterdir():
+        pin.unlink()
+    folder.rmdir()
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("section", "attach"),
+    [
+        (GETPPID, lambda program, cookie: program.attach_tracepoint("syscalls", "sys_enter_getppid", cookie)),
+        ("tp_btf/sys_enter", lambda program, cookie: program.attach_raw_tracepoint(cookie=cookie)),
+    ],
+    ids=["libbpf's link", "a descriptor"],
+)
+def test_pinned_link_and_map_go_on_without_the_object(bpffs: Path, section: str, attach: Callable[..., Link]) -> None:
+    source = Source(maps=(COUNTS,), programs=(Code("count", section, only_mine(COUNT_BY_COOKIE)),), rodata=8)
+    with open_object(source.elf()) as obj:
+        set_pid(obj)
+        obj.load()
+        with attach(obj.programs["count"], cookie=5) as link:
+            link.pin(bpffs / "link")
+            obj.pin_map("counts", bpffs / "counts")
+    counts = BpfMap.open(bpffs / "counts")
+    link = Link.open(bpffs / "link")
+    try:
+        getppid(100)
+        value = counts.lookup((5).to_bytes(8, "little"))
+        assert value is not None
+        assert total(value) >= 100
+        number = link.info.id
+        link.unpin()
+    finally:
+        link.close()
+        counts.close()
+    assert not exists("link", number)
+
+
+@pytest.mark.kernel
+def test_uprobe_by_libbpfs_own_search() -> None:
+    source = Source(maps=(COUNTS,), programs=(Code("count", "uprobe", only_mine(COUNT_BY_COOKIE)),), rodata=8)
+    libc = str(resolve("libc"))
+    with open_object(source.elf()) as obj:
+        set_pid(obj)
+        obj.load()
+        with obj.programs["count"].attach_uprobe(Uprobe(libc, function="getppid", cookie=6)):
+            for _ in range(50):
+                LIBC.getppid()
+        value = obj.maps["counts"].lookup((6).to_bytes(8, "little"))
+        assert value is not None
+        assert total(value) == 50
+        with pytest.raises(LibbpfError, match="no_such_function"):
+            obj.programs["count"].attach_uprobe(Uprobe(libc, function="no_such_function"))
+
+
+@pytest.mark.kernel
+def test_program_info_counts_instructions() -> None:
+    with open_object(Source(programs=(Code("counted", GETPPID, "ret i32 0"),)).elf()) as obj:
+        obj.load()
+        info = obj.programs["counted"].info
+    assert (info.name, info.translated_bytes, info.verified_instructions) == ("counted", 16, 2)
 
 
 @pytest.mark.kernel
@@ -189,6 +261,46 @@ def test_ring_buffer_gives_every_record_once_in_order() -> None:
     assert [len(batch) for batch in batches] == [65536, count - 65536, 0]
     records = [record for batch in batches for record in batch]
     assert [int.from_bytes(record[8:], "little") for record in records] == list(range(count))
+
+
+class AlarmError(Exception):
+    pass
+
+
+@pytest.mark.kernel
+def test_a_signal_handler_that_raises_loses_no_record() -> None:
+    count, raised, received = 60_000, 0, list[int]()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        # Only inside the callback: between two statements of this test a raise would be the test's own loss.
+        if frame is not None and frame.f_code.co_name == "_take":
+            raise AlarmError
+
+    programs = (Code("send", GETPPID, only_mine(send(1))),)
+    with open_object(Source(maps=EVENT_MAPS, programs=programs, rodata=8, extra=SEQUENCE).elf()) as obj:
+        set_pid(obj)
+        obj.set_max_entries("kb_ring", 1 << 21)
+        obj.load()
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            with (
+                RingBuffer(obj.maps["kb_ring"].fd) as ring,
+                obj.programs["send"].attach_tracepoint("syscalls", "sys_enter_getppid"),
+            ):
+                getppid(count)
+                while len(received) < count:
+                    try:
+                        signal.setitimer(signal.ITIMER_REAL, 0.002)
+                        batch = ring.consume()
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                        received += [int.from_bytes(record[8:], "little") for record in batch]
+                    except AlarmError:
+                        raised += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    assert raised > 0
+    assert received == list(range(count))
 
 
 @pytest.mark.kernel

@@ -90,12 +90,17 @@ class RingBuffer:
 
 
 def _interrupted(kind: Exception, error: Any, trace: Any) -> None:
-    # A signal's handler may raise while C is below us (KeyboardInterrupt): it is raised again once C has returned.
-    ffi.from_handle(trace.tb_frame.f_locals["handle"]).error = error
+    """A signal's handler raised (KeyboardInterrupt) while C was above us: keep the record, raise again once C has returned."""
+    interrupted = trace.tb_frame.f_locals
+    taken: _Taken = ffi.from_handle(interrupted["handle"])
+    if len(taken.records) == interrupted.get("before", len(taken.records)):
+        taken.records.append(ffi.buffer(interrupted["data"], interrupted["size"])[:])
+    taken.error = error
 
 
 @ffi.callback("int(void *, void *, size_t)", error=-errno.EIO, onerror=_interrupted)
 def _take(handle: Any, data: Any, size: int) -> int:
     records: list[bytes] = ffi.from_handle(handle).records
+    before = len(records)
     records.append(ffi.buffer(data, size)[:])
-    return _FULL if len(records) >= _BATCH else 0
+    return _FULL if before + 1 >= _BATCH else 0
