@@ -1,0 +1,171 @@
+"""What the program asks of user space, done: one function for each kind of record.
+
+dispatch = Dispatcher(session, resolver, output)
+for record in session.poll(0.1):
+    dispatch(record)              {kind: printf, format: "%d\\n"} -> output.said("printf", "5\\n")
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kubebpf.agent.output.writers import Output
+from kubebpf.agent.session.ring import Record
+from kubebpf.agent.session.session import Session
+from kubebpf.compiler.artifact.decode import Resolver, decode
+from kubebpf.compiler.artifact.manifest import MapSchema
+from kubebpf.compiler.artifact.printf import printf
+from kubebpf.compiler.artifact.state import Entry, MapState, key_of, of_schema, with_default
+from kubebpf.compiler.artifact.strftime import format_clock
+from kubebpf.compiler.artifact.text import value_text
+from kubebpf.compiler.artifact.values import Array, Value
+
+_COMMAND_SECONDS = 60
+
+
+def map_state(session: Session, name: str, resolver: Resolver) -> MapState:
+    """A map of the session, decoded.
+
+    Raises:
+        KeyError: the program has no such map.
+        LibbpfError: it cannot be read.
+    """
+    found = session.read(name, resolver)
+    layout = found.schema.key
+    entries = [Entry(key_of(decode(layout, key, resolver)) if layout else (), cell) for key, cell in found.rows]
+    return of_schema(found.schema, entries)
+
+
+def map_states(session: Session, resolver: Resolver) -> list[MapState]:
+    """All maps of the session, in the order of their names."""
+    return [map_state(session, name, resolver) for name in sorted(schema.name for schema in session.manifest.maps)]
+
+
+class Dispatcher:
+    """Hands each record to the function of its kind.
+
+    Args:
+        session: whose maps print, clear and zero mean.
+        resolver: for values.
+        output: takes the results.
+        allow_unsafe: run what system() asks; else it is refused with a message. The compiler refuses such programs, too.
+        warnings: show warnf.
+    """
+
+    def __init__(
+        self, session: Session, resolver: Resolver, output: Output, allow_unsafe: bool = False, warnings: bool = True
+    ) -> None:
+        self.session, self.resolver, self.output = session, resolver, output
+        self.allow_unsafe, self.warnings = allow_unsafe, warnings
+        self._schemas = {schema.name: schema for schema in session.manifest.maps}
+
+    def __call__(self, record: Record) -> None:
+        """Do what the record asks. A kind that this version does not know is reported as an error of the output."""
+        action = ACTIONS.get(record.event.kind)
+        if action is None:
+            self.output.message("errorf", f"this agent cannot do {record.event.kind}()", record.event.place)
+            return
+        action(self, record)
+
+    def values(self, record: Record) -> list[Value]:
+        """The arguments of a record."""
+        arguments = record.event.arguments
+        return [decode(argument.type, record.argument(i), self.resolver) for i, argument in enumerate(arguments)]
+
+    def formatted(self, record: Record) -> str:
+        """The format of a record, applied to its arguments."""
+        return printf(record.event.format, self.values(record))
+
+    def schema(self, name: str) -> MapSchema:
+        """The schema of a map of the program."""
+        return self._schemas[name]
+
+
+Action = Callable[[Dispatcher, Record], None]
+
+
+def _printf(to: Dispatcher, record: Record) -> None:
+    to.output.said("printf", to.formatted(record))
+
+
+def _message(to: Dispatcher, record: Record) -> None:
+    if record.event.kind == "errorf" or to.warnings:
+        to.output.message(record.event.kind, to.formatted(record), record.event.place)
+
+
+def _print_value(to: Dispatcher, record: Record) -> None:
+    to.output.value(to.values(record)[0])
+
+
+def _print_map(to: Dispatcher, record: Record) -> None:
+    event = record.event
+    state = map_state(to.session, event.map, to.resolver)
+    to.output.map(with_default(state, to.schema(event.map), to.resolver), event.top, event.div)
+
+
+def _clear(to: Dispatcher, record: Record) -> None:
+    to.session.clear(record.event.map)
+
+
+def _zero(to: Dispatcher, record: Record) -> None:
+    to.session.zero(record.event.map)
+
+
+def _time(to: Dispatcher, record: Record) -> None:
+    # The moment of processing, not of the event: stdlib.md, time().
+    to.output.said("time", format_clock(int(time.time()), record.event.format))
+
+
+def _join(to: Dispatcher, record: Record) -> None:
+    words = [value_text(word) for value in to.values(record) for word in (value.items if isinstance(value, Array) else (value,))]
+    ended = words.index("") if "" in words else len(words)
+    to.output.said("join", (record.event.format or " ").join(words[:ended]))
+
+
+def _cat(to: Dispatcher, record: Record) -> None:
+    path = to.formatted(record)
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(to.session.manifest.config.max_cat_bytes)
+    except (OSError, ValueError) as error:
+        to.output.message(
+            "errorf", f"failed to open file '{path}': {getattr(error, 'strerror', None) or error}", record.event.place
+        )
+        return
+    to.output.said("cat", data.decode("utf-8", "surrogateescape"))
+
+
+def _system(to: Dispatcher, record: Record) -> None:
+    command = to.formatted(record)
+    if not to.allow_unsafe:
+        to.output.message("errorf", f"system() is unsafe and was not allowed: {command}", record.event.place)
+        return
+    try:
+        done = subprocess.run(["/bin/sh", "-c", command], stdout=subprocess.PIPE, timeout=_COMMAND_SECONDS, check=False)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        to.output.message("errorf", f"system(): {error}", record.event.place)
+        return
+    to.output.said("system", done.stdout.decode("utf-8", "surrogateescape"))
+
+
+def _exit(to: Dispatcher, record: Record) -> None:
+    """Nothing: the session notes it, and its owner decides what follows."""
+
+
+ACTIONS: dict[str, Action] = {
+    "printf": _printf,
+    "errorf": _message,
+    "warnf": _message,
+    "print_value": _print_value,
+    "print_map": _print_map,
+    "clear": _clear,
+    "zero": _zero,
+    "time": _time,
+    "join": _join,
+    "cat": _cat,
+    "system": _system,
+    "exit": _exit,
+}

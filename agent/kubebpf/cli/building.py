@@ -1,0 +1,100 @@
+"""Text to Artifact for the commands: the kernel view, the compiler, the diagnostics on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kubebpf.cli.problems import UserError, error_line
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.artifact.artifact import Artifact
+    from kubebpf.compiler.complaints.base import Report
+    from kubebpf.compiler.kernel.view import KernelView
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What came of a text: an artifact, or none and the errors in `report`."""
+
+    artifact: Artifact | None
+    report: Report
+
+
+def kernel_view(btf: Path | None = None, offline: bool = False) -> KernelView:
+    """The kernel to compile for.
+
+    Args:
+        btf: a file with BTF instead of this machine's.
+        offline: everything named is taken to exist.
+
+    Raises:
+        UserError: there is no BTF.
+    """
+    from kubebpf.compiler.kernel.btf_raw import BtfError
+    from kubebpf.compiler.kernel.view import KernelView
+
+    try:
+        if offline:
+            return KernelView.offline(btf)
+        return KernelView.from_file(btf) if btf else KernelView.running()
+    except BtfError as error:
+        hint = (
+            ""
+            if btf
+            else "\nHINT: a kernel needs CONFIG_DEBUG_INFO_BTF=y (every current distribution's has it), or give a --btf FILE"
+        )
+        raise UserError(f"ERROR: {error}{hint}") from error
+
+
+def build(text: str, name: str, view: KernelView, *, unsafe: bool = False, offline: bool = False, header: str = "plain") -> Built:
+    """Compile a text.
+
+    Args:
+        text: of the program.
+        name: in diagnostics.
+        view: of the kernel.
+        unsafe: allow unsafe helpers.
+        offline: everything named exists.
+        header: of events.
+    """
+    from kubebpf.compiler.options import CompileOptions
+    from kubebpf.compiler.pipeline import compile_script
+
+    options = CompileOptions(source_name=name, unsafe=unsafe, offline=offline, header=header, arch=os.uname().machine)
+    done = compile_script(text, view, options)
+    return Built(done.artifact, done.report)
+
+
+def complaints(report: Report, warnings: bool = True) -> str:
+    """The diagnostics as text; without warnings if they are not wanted."""
+    from kubebpf.compiler.complaints.render import render
+
+    return "\n".join(render(complaint, report.sources) for complaint in report if warnings or complaint.severity == "error")
+
+
+def complaints_json(report: Report, warnings: bool = True) -> list[str]:
+    """The diagnostics, one JSON object each."""
+    from kubebpf.compiler.complaints.render import to_json
+
+    shown = [complaint for complaint in report if warnings or complaint.severity == "error"]
+    return [json.dumps(to_json(complaint, report.sources), ensure_ascii=False) for complaint in shown]
+
+
+def artifact_of(built: Built, warnings: bool = True) -> Artifact:
+    """The artifact; the diagnostics go to standard error.
+
+    Raises:
+        UserError: the program has errors.
+    """
+    text = complaints(built.report, warnings)
+    if built.artifact is None:
+        raise UserError(text) if text else error_line("the program could not be compiled")
+    if text:
+        click.echo(text, err=True)
+    return built.artifact

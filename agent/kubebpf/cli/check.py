@@ -1,0 +1,46 @@
+"""`kubebpf check`: diagnostics only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kubebpf.cli.building import build, complaints, complaints_json, kernel_view
+from kubebpf.cli.source import read
+
+
+@click.command(short_help="Say what is wrong with a program; run nothing.")
+@click.argument("file", required=False)
+@click.option("-e", "inline", metavar="PROGRAM", help="The program itself.")
+@click.option("--offline", is_flag=True, help="Take every function, tracepoint and binary named to exist; needs no BTF.")
+@click.option("--btf", type=click.Path(path_type=Path), help="Check for the kernel of this BTF file.")
+@click.option("-f", "form", type=click.Choice(["text", "json"]), default="text", help="One JSON object a diagnostic.")
+@click.option("--unsafe", is_flag=True, help="Allow unsafe helpers.")
+@click.option("--no-warnings", is_flag=True, help="Show errors only.")
+@click.option("--include", multiple=True, hidden=True)
+@click.option("-I", "directories", multiple=True, hidden=True)
+def check(file: str | None, inline: str | None, offline: bool, btf: Path | None, form: str, unsafe: bool, no_warnings: bool,
+          include: tuple[str, ...], directories: tuple[str, ...]) -> int:  # fmt: skip
+    """Check a program: FILE, - for standard input, or -e PROGRAM.
+
+    \b
+    Errors go to standard error with line, column and the place marked; with -f json they are objects on standard output.
+      kubebpf check slow.bt
+      kubebpf check --offline -e 'kprobe:vfs_read { @[comm] = count() }'
+
+    Exit code 1 when there is an error.
+    """
+    program = read(inline, (file,) if file else ())
+    text, name = program.text, program.name
+    if program.is_manifest:
+        from kubebpf.cli.trace import program_of
+
+        text = program_of(program)
+    built = build(text, name, kernel_view(btf, offline), unsafe=unsafe, offline=offline)
+    if form == "json":
+        for line in complaints_json(built.report, not no_warnings):
+            click.echo(line)
+    elif shown := complaints(built.report, not no_warnings):
+        click.echo(shown, err=True)
+    return 1 if built.report.errors or built.artifact is None else 0

@@ -1,0 +1,150 @@
+"""The local mode: what `kubebpf run` does between its options and the engine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
+from kubebpf.agent.output.writers import JsonOutput, Output, Streams, TextOutput
+from kubebpf.agent.session.errors import AttachError, SessionError
+from kubebpf.agent.session.options import Options
+from kubebpf.agent.session.session import Session
+from kubebpf.cli.building import artifact_of, build, kernel_view
+from kubebpf.cli.child import Child
+from kubebpf.cli.ends import Ends
+from kubebpf.cli.engine import Manner, Run
+from kubebpf.cli.problems import UserError, error_line
+from kubebpf.cli.progress import progress
+from kubebpf.cli.source import Program
+from kubebpf.cli.words import Words
+from kubebpf.compiler.artifact.manifest import ManifestError
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.artifact.artifact import Artifact
+
+_CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line says about a run; the names are those of the options."""
+
+    form: str = "text"
+    command: str | None = None
+    pid: int | None = None
+    output: Path | None = None
+    duration_s: float | None = None
+    verbose: bool = False
+    words: Words = field(default_factory=Words)
+    manner: Manner = field(default_factory=Manner)
+
+
+def require_rights() -> None:
+    """Refuse early what the kernel would refuse with EPERM.
+
+    Raises:
+        UserError: this process may not load BPF programs (capabilities(7)).
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    held = int(next(line for line in lines if line.startswith("CapEff:")).split()[1], 16)
+    has = {name for name, bit in _CAPABILITIES.items() if held >> bit & 1}
+    if "CAP_SYS_ADMIN" not in has and not {"CAP_BPF", "CAP_PERFMON"} <= has:
+        raise error_line("loading BPF programs needs root, or the capabilities CAP_BPF and CAP_PERFMON: try sudo kubebpf …")
+
+
+def compiled(program: Program, options: RunOptions) -> Artifact:
+    """The artifact of a program for this machine's kernel; warnings go to standard error.
+
+    Raises:
+        UserError: the program has errors, or this kernel no BTF.
+    """
+    with progress("compiling"):
+        built = build(program.text, program.name, kernel_view(), unsafe=options.manner.allow_unsafe)
+    return artifact_of(built, options.manner.warnings)
+
+
+def run(program: Program, options: RunOptions) -> int:
+    """Compile and run a program.
+
+    Returns:
+        the code of exit(), or 0.
+
+    Raises:
+        UserError: something that the user can change.
+    """
+    require_rights()
+    artifact = compiled(program, options)
+    with ExitStack() as stack, explained(options.verbose):
+        child = stack.enter_context(Child.start(options.command)) if options.command else None
+        streams = stack.enter_context(_streams(options.output))
+        output = _output(options.form, streams, program.text)
+        ends = stack.enter_context(Ends(options.duration_s, [child.fd] if child else _watched(options.pid, stack)))
+        with progress("loading", quiet=bool(child)):
+            session = stack.enter_context(Session(artifact, session_options(options, child)))
+        run = Run(session, output, ends, options.manner, streams.flush)
+        return run.go(child.go if child else lambda: None)
+
+
+def session_options(options: RunOptions, child: Child | None = None) -> Options:
+    """The session's share of the options."""
+    words, pid = options.words, child.pid if child else options.pid
+    return Options(args=words.args, params=words.params, pid=pid, child=child.pid if child else None)
+
+
+@contextmanager
+def explained(verbose: bool = False) -> Iterator[None]:
+    """Turn what the session raises into messages for people.
+
+    Args:
+        verbose: with the whole log of libbpf and the verifier.
+
+    Raises:
+        UserError: instead.
+    """
+    try:
+        yield
+    except AttachError as error:
+        raise UserError("\n".join(f"ERROR: {missing}" for missing in error.missing)) from error
+    except LibbpfError as error:
+        log = f"\n{error.log.rstrip()}" if verbose and error.log else ""
+        raise UserError(f"ERROR: {error}{log}" + ("" if log else _more(error))) from error
+    except (SessionError, LibbpfMissingError, ManifestError) as error:
+        raise error_line(error) from error
+
+
+def _more(error: LibbpfError) -> str:
+    return "\nHINT: -v shows the whole log of the kernel" if error.log else ""
+
+
+def _output(form: str, streams: Streams, source: str) -> Output:
+    return JsonOutput(streams.write) if form == "json" else TextOutput(streams.write, source)
+
+
+@contextmanager
+def _streams(path: Path | None) -> Iterator[Streams]:
+    if path is None:
+        yield Streams(sys.stdout.buffer, sys.stderr.buffer)
+        return
+    try:
+        file: BinaryIO = path.open("wb")
+    except OSError as error:
+        raise error_line(f"failed to open output file '{path}': {error.strerror}") from error
+    with file:
+        yield Streams(file, sys.stderr.buffer)
+
+
+def _watched(pid: int | None, stack: ExitStack) -> list[int]:
+    if pid is None:
+        return []
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError as error:
+        raise error_line(f"-p {pid}: {error.strerror}") from error
+    stack.callback(os.close, descriptor)
+    return [descriptor]

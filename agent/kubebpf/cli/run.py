@@ -1,0 +1,95 @@
+"""`kubebpf run`: the command line of the local mode."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kubebpf.cli.problems import UserError
+from kubebpf.cli.source import read
+from kubebpf.cli.words import WordsCommand, words_of
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+
+
+def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """The seconds of a duration: `5`, `2.5`, `500ms`, `1m30s`."""
+    if value is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|$)", value)
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != value or total <= 0:
+        raise click.BadParameter(f"{value!r} is no duration such as 5, 500ms or 1m30s", ctx, param)
+    return total
+
+
+@click.command(cls=WordsCommand, short_help="Compile a program and run it on this machine's kernel.")
+@click.argument("words", nargs=-1, metavar="[FILE] [ARGS]... [-- --NAME=VALUE...]")
+@click.option("-e", "inline", metavar="PROGRAM", help="The program itself; all words are then its arguments.")
+@click.option("-f", "form", type=click.Choice(["text", "json"]), default="text", help="JSON prints one object a line.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write output to a file.")
+@click.option("-c", "--cmd", "command", metavar="CMD", help="Run CMD once the probes are attached; end when it ends.")
+@click.option("-p", "--pid", type=click.IntRange(1), help="Trace this process where the probe allows it; end when it ends.")
+@click.option("--duration", callback=seconds, metavar="TIME", help="End after so long: 5, 500ms, 1m30s.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say how many probes were attached.")
+@click.option("-k", "--warnings", "helper_warnings", is_flag=True, help="Show the errors of BPF helpers.")
+@click.option("--no-warnings", is_flag=True, help="Show no warnings.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the kernel's whole log when it refuses a program.")
+@click.option("--unsafe", is_flag=True, help="Allow unsafe helpers such as system().")
+@click.option("--dry-run", is_flag=True, help="End as soon as everything is attached.")
+@click.option("--test", "tests", is_flag=True, help="Run test: probes (not yet).")
+@click.option("--bench", "benches", is_flag=True, help="Run bench: probes (not yet).")
+@click.option("-B", "buffering", type=click.Choice(["line", "full", "none"]), hidden=True)
+@click.option("-I", "directories", multiple=True, hidden=True)
+@click.option("--include", multiple=True, hidden=True)
+@click.pass_context
+def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **chosen: Any) -> int:
+    """Compile a program and run it on this machine's kernel: FILE, - for standard input, or -e PROGRAM.
+
+    \b
+      kubebpf run -e 'begin { printf("hello\\n"); }'
+      kubebpf run -e 'tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }' --duration 5
+      kubebpf run slow.bt 10 -- --verbose --unit=us          $1 is 10; getopt("unit") is us
+      kubebpf run -f json -c 'ls -l' -e 'tracepoint:syscalls:sys_enter_openat /pid == cpid/ { @ = count(); }'
+      kubebpf run trace.yaml                                 a BpfTrace manifest; prints its final status
+
+    Ctrl-C (or SIGTERM) ends the run: the end probes run and the maps are printed.
+    """
+    _refuse_unbuilt(chosen)
+    program = read(inline, words)
+    from kubebpf.cli.engine import Manner
+    from kubebpf.cli.local import RunOptions
+    from kubebpf.cli.local import run as run_program
+
+    options = RunOptions(
+        form=chosen["form"],
+        command=chosen["command"],
+        pid=chosen["pid"],
+        output=chosen["output"],
+        duration_s=chosen["duration"],
+        verbose=chosen["verbose"],
+        words=words_of(ctx, program.rest),
+        manner=Manner(
+            quiet=chosen["quiet"],
+            allow_unsafe=chosen["unsafe"],
+            warnings=not chosen["no_warnings"],
+            helper_warnings=chosen["helper_warnings"],
+            dry=chosen["dry_run"],
+        ),
+    )
+    if program.is_manifest:
+        from kubebpf.cli.trace import run_manifest
+
+        return run_manifest(program, options)
+    return run_program(program, options)
+
+
+def _refuse_unbuilt(chosen: dict[str, Any]) -> None:
+    for option, what in (("tests", "--test: test: probes"), ("benches", "--bench: bench: probes")):
+        if chosen[option]:
+            raise UserError(f"ERROR: {what} cannot be run yet")
+    if chosen["include"] or chosen["directories"]:
+        raise UserError("ERROR: --include and -I: C headers cannot be read yet")
