@@ -242,6 +242,25 @@ def test_split_btf_is_searched_before_its_base() -> None:
     assert vmlinux.struct("own") is None
 
 
+def test_names_by_their_start() -> None:
+    base = BtfWriter()
+    number = base.integer("int", 4, signed=True)
+    for name in ("trace_a", "trace_b", "my_trace_c"):
+        base.function(name, number)
+    base.typedef("trace_t", number)
+    top = BtfWriter(base)
+    top.function("trace_own", number)
+    top._offsets["trace_a"] = base.string("trace_a")  # as pahole writes a name that vmlinux has too
+    top.function("trace_a", number)
+    vmlinux = opened(base)
+    own = Btf.parse(top.build(), vmlinux)
+    for btf, expected in ((vmlinux, ["trace_a", "trace_b"]), (own, ["trace_a", "trace_own"])):
+        found = list(btf.raw.starting("trace_", Kind.FUNC))
+        assert [name for name, _ in found] == expected
+        assert [btf.raw.name(number) for _, number in found] == expected
+    assert all(number >= own.raw.first for _, number in own.raw.starting("trace_", Kind.FUNC))
+
+
 def test_cycles_end_with_an_error() -> None:
     w = BtfWriter()
     loop = w.typedef("loop", w.next + 1)

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
+
+_DATA = Path(__file__).parent / "data"
 
 
 def syscall(name: str) -> tuple[str, ...] | None:
@@ -60,5 +62,5 @@ def _categories() -> dict[str, tuple[str, ...]]:
 
 @cache
 def _load(name: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((files("kubebpf.compiler.kernel") / "data" / name).read_text())
+    data: dict[str, Any] = json.loads((_DATA / name).read_text())
     return data

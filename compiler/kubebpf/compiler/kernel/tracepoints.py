@@ -213,10 +213,8 @@ class Tracepoints:
         found: dict[tuple[int, ...], list[str]] = {}
         raw = self.btf.raw
         while True:
-            for at in raw.by_kind[Kind.FUNC]:
-                name = raw.string(raw.words[at])
-                if name.startswith(_PROBE):
-                    found.setdefault(self._signature(raw.words[at + 2]), []).append(name.removeprefix(_PROBE))
+            for name, number in raw.starting(_PROBE, Kind.FUNC):
+                found.setdefault(self._signature(raw.target(number)), []).append(name.removeprefix(_PROBE))
             if raw.base is None:
                 return {signature: tuple(dict.fromkeys(names)) for signature, names in found.items()}
             raw = raw.base

@@ -31,10 +31,10 @@ from kubebpf.compiler.types.model import VOID, EnumType, Struct, Type
 BTF_DIRECTORY = Path("/sys/kernel/btf")
 VMLINUX = "vmlinux"
 _TRACEPOINT = "btf_trace_"  # the typedef that names a raw tracepoint's prototype; the verifier goes by it too
-# Functions that every tracepoint has and whose parameters, unlike the typedef's, have names (include/linux/tracepoint.h).
 _ITER = "bpf_iter__"  # the struct of an iterator's context
 _BRACKETS = re.compile(r"\[[^\]]*\]|\?")
 _T = TypeVar("_T")
+# Functions that every tracepoint has and whose parameters, unlike the typedef's, have names (include/linux/tracepoint.h).
 _NAMED = ("__probestub_", "__traceiter_")
 
 
@@ -181,8 +181,7 @@ class KernelView:
         """The names of all raw tracepoints, each once, vmlinux's before the modules'."""
         seen: dict[str, None] = {}
         for btf in self.all_btf():
-            names = btf.names(Kind.TYPEDEF)
-            seen.update((name.removeprefix(_TRACEPOINT), None) for name in names if name.startswith(_TRACEPOINT))
+            seen.update((name.removeprefix(_TRACEPOINT), None) for name, _ in btf.raw.starting(_TRACEPOINT, Kind.TYPEDEF))
         return iter(seen)
 
     def functions(self, module: str = "") -> Iterator[tuple[str, str]]:
@@ -221,7 +220,7 @@ class KernelView:
             case "hardware":
                 return iter(perf.names(perf.HARDWARE))
             case "iter":
-                return (name.removeprefix(_ITER) for name in self.btf.names(Kind.STRUCT) if name.startswith(_ITER))
+                return (name.removeprefix(_ITER) for name, _ in self.btf.raw.starting(_ITER, Kind.STRUCT))
         return iter(())
 
     def all_btf(self, module: str = "") -> Iterator[Btf]:
