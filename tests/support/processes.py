@@ -50,6 +50,7 @@ class Server:
         return self._process.pid
 
     def start(self) -> None:
+        """Start unless it runs. From the main thread: the kernel ends the program with the thread that started it."""
         if self.running:
             return
         with self.log.open("ab") as log:
