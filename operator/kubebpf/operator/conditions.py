@@ -43,7 +43,7 @@ class Condition:
 
     status: Truth
     reason: str
-    message: str = ""
+    message: str
 
 
 Wanted = Mapping[str, Condition]

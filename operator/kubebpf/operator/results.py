@@ -97,13 +97,14 @@ def fit(maps: Sequence[Map], budget: int) -> Json:
 
 def _written(maps: Sequence[Map], keys: int) -> Json:
     forms = [item.largest(keys).write() for item in maps]
-    return {"maps": forms, "text": picture(forms)}
+    text = picture(forms)
+    return {"maps": forms} | ({"text": text} if text else {})
 
 
 def _last_resort(written: Json, budget: int) -> Json:
     """Without any key it may still be too long: hundreds of maps. Then the text goes, then the maps."""
     if size_of(written) <= budget:
         return written
-    text = shorten(written["text"], 200)
-    small = written | {"text": text}
-    return small if size_of(small) <= budget else {"maps": [], "text": text}
+    text = {"text": shorten(written.get("text", ""), 200) or "(too large)"}
+    small = written | text
+    return small if size_of(small) <= budget else {"maps": []} | text

@@ -90,7 +90,7 @@ def read_state(status: Mapping[str, Any], node: str) -> NodeState:
 
 
 def _text(raw: Mapping[str, Any], name: str, limit: int) -> str:
-    text = raw.get(name, "")
+    text = raw.get(name) or ""
     if not isinstance(text, str) or len(text) > limit:
         raise BadValueError(f"{name} is no string of at most {limit} characters")
     return text

@@ -172,19 +172,23 @@ def _conditions(facts: Facts, times: Times) -> dict[str, Condition]:
     return base | _running(facts.tally)
 
 
-NO = Condition("False", "No")
+# A message is never empty: API servers exist that take an empty string for null.
+NO_FAILURES = Condition("False", "NoFailures", "no node has failed")
+PROGRESSING = Condition("False", "Progressing", "work is under way")
+SETTLED = Condition("False", "Settled", "nothing is left to do")
+RUNNING = Condition("Unknown", "Running", "the trace is running")
 
 
 def _compiling() -> dict[str, Condition]:
     waiting = Condition("Unknown", "Compiling", "the program is being compiled")
     return {
         COMPILED: waiting,
-        ATTACHED: Condition("False", "Compiling"),
+        ATTACHED: Condition("False", "Compiling", waiting.message),
         READY: waiting,
         RECONCILING: Condition("True", "Compiling", waiting.message),
-        STALLED: Condition("False", "Progressing"),
-        DEGRADED: Condition("False", "NoFailures"),
-        SUCCEEDED: Condition("Unknown", "Compiling"),
+        STALLED: PROGRESSING,
+        DEGRADED: NO_FAILURES,
+        SUCCEEDED: waiting,
     }
 
 
@@ -195,16 +199,16 @@ def _refused(outcome: Refused) -> dict[str, Condition]:
         COMPILED: Condition("False", outcome.reason, outcome.message),
         ATTACHED: Condition("False", outcome.reason, "there is no object to attach"),
         READY: Condition("False", outcome.reason, short),
-        RECONCILING: Condition("False", outcome.reason),
+        RECONCILING: Condition("False", outcome.reason, short),
         STALLED: Condition("True", outcome.reason, short),
-        DEGRADED: Condition("False", "NoFailures"),
-        SUCCEEDED: Condition("Unknown", outcome.reason),
+        DEGRADED: NO_FAILURES,
+        SUCCEEDED: Condition("Unknown", outcome.reason, short),
     }
 
 
 def _degraded(tally: Tally) -> Condition:
     if not tally.failures:
-        return Condition("False", "NoFailures")
+        return NO_FAILURES
     names = sorted(tally.failures)
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return Condition("True", "NodesFailed", f"{len(names)} of {len(tally.desired)} nodes failed: {listed}")
@@ -214,9 +218,9 @@ def _suspended(tally: Tally) -> dict[str, Condition]:
     return {
         ATTACHED: Condition("False", "Suspended", "spec.suspend is true"),
         READY: Condition("True", "Suspended", "nothing is attached, as asked"),
-        RECONCILING: Condition("False", "Suspended"),
-        STALLED: Condition("False", "Suspended"),
-        SUCCEEDED: Condition("Unknown", "Suspended"),
+        RECONCILING: Condition("False", "Suspended", "spec.suspend is true"),
+        STALLED: Condition("False", "Suspended", "spec.suspend is true"),
+        SUCCEEDED: Condition("Unknown", "Suspended", "spec.suspend is true"),
     }
 
 
@@ -233,9 +237,9 @@ def _running(tally: Tally) -> dict[str, Condition]:
     return {
         ATTACHED: Condition("True" if whole else "False", reason, counts),
         READY: Condition("True", reason, counts),
-        RECONCILING: Condition("False", "Settled"),
-        STALLED: Condition("False", "Settled"),
-        SUCCEEDED: Condition("Unknown", "Running"),
+        RECONCILING: SETTLED,
+        STALLED: SETTLED,
+        SUCCEEDED: RUNNING,
     }
 
 
@@ -244,8 +248,8 @@ def _waiting(reason: str, message: str) -> dict[str, Condition]:
         ATTACHED: Condition("False", reason, message),
         READY: Condition("False", reason, message),
         RECONCILING: Condition("True", reason, message),
-        STALLED: Condition("False", "Progressing"),
-        SUCCEEDED: Condition("Unknown", "Running"),
+        STALLED: PROGRESSING,
+        SUCCEEDED: RUNNING,
     }
 
 
@@ -254,9 +258,9 @@ def _all_failed(tally: Tally) -> dict[str, Condition]:
     return {
         ATTACHED: Condition("False", "AllNodesFailed", message),
         READY: Condition("False", "AllNodesFailed", message),
-        RECONCILING: Condition("False", "AllNodesFailed"),
+        RECONCILING: Condition("False", "AllNodesFailed", message),
         STALLED: Condition("True", "AllNodesFailed", message),
-        SUCCEEDED: Condition("Unknown", "AllNodesFailed"),
+        SUCCEEDED: Condition("Unknown", "AllNodesFailed", message),
     }
 
 
@@ -280,7 +284,7 @@ def _finishing(tally: Tally) -> dict[str, Condition]:
         ATTACHED: Condition("False", "Completed", "the trace has ended"),
         READY: Condition("True", "Finishing", message),
         RECONCILING: Condition("True", "Finishing", message),
-        STALLED: Condition("False", "Progressing"),
+        STALLED: PROGRESSING,
         SUCCEEDED: Condition("Unknown", "Finishing", message),
     }
 
@@ -290,8 +294,8 @@ def _terminal(attached: Condition, succeeded: Condition) -> dict[str, Condition]
     return {
         ATTACHED: attached,
         READY: succeeded,
-        RECONCILING: Condition("False", succeeded.reason),
-        STALLED: Condition("False" if good else "True", succeeded.reason, "" if good else succeeded.message),
+        RECONCILING: Condition("False", succeeded.reason, succeeded.message),
+        STALLED: Condition("False" if good else "True", succeeded.reason, succeeded.message),
         SUCCEEDED: succeeded,
     }
 
@@ -312,7 +316,11 @@ def _nodes(facts: Facts, times: Times) -> Json:
         "completed": len(tally.completed),
     }
     errors = [
-        {"node": node, "reason": failure.reason, "message": shorten(failure.message, NODE_ERROR_LIMIT)}
+        {
+            "node": node,
+            "reason": failure.reason,
+            "message": shorten(failure.message, NODE_ERROR_LIMIT) or "the node gives no reason",
+        }
         for node, failure in sorted(tally.failures.items())[:NODE_ERRORS]
     ]
     nodes: dict[str, Any] = {"nodes": {"summary": f"{len(tally.attached)}/{desired}"} | counts}
