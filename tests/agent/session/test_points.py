@@ -103,6 +103,15 @@ def test_function_of_a_library_becomes_file_and_offset() -> None:
     assert target["offset"] in expected_offsets(libc())["getppid"]
 
 
+def test_wildcards_in_paths_and_bare_offsets(tmp_path: Path) -> None:
+    for name in ("liba.so", "libb.so", "other"):
+        (tmp_path / name).symlink_to(libc())
+    found = functions(attach("uprobe", True, path=f"{tmp_path}/lib*.so", function="", offset=64), Node())
+    assert [name for name, _ in found] == [f"uprobe:{tmp_path}/liba.so:64", f"uprobe:{tmp_path}/libb.so:64"]
+    found = functions(attach("uprobe", True, path=f"{tmp_path}/lib*.so", function="getppi*", offset=0), Node())
+    assert [target["path"] for _, target in found] == [f"{tmp_path}/liba.so", f"{tmp_path}/libb.so"]
+
+
 @pytest.mark.parametrize(
     ("path", "function", "why"),
     [

@@ -29,6 +29,7 @@ _NOISE = re.compile(
       | (?:mark_precise|propagating|last_idx|parent|regs=|frame\d+:|func\#|caller:|callee:|returning[ ]from|to[ ]caller)
       | (?:processed|verification[ ]time|stack[ ]depth|insns[ ]processed)[ ]
       | R\d+(?:_[a-z]+)*=                       # the state of registers
+      | arg\#\d+[ ]reference[ ]type            # of every program whose context has no type
       | --[ ]
     )""",
     re.VERBOSE,
@@ -105,8 +106,10 @@ def shorten(log: str) -> Refusal:
     telling = [i for i, line in enumerate(lines) if not _NOISE.match(line)]
     if not telling:
         return Refusal(lines[-1] if lines else "the kernel gave no reason", _last_source(lines), max(len(lines) - 1, 0))
-    at = telling[-1]
-    return Refusal(_poisoned(lines[at]), _last_source(lines[:at]), len(lines) - 1)
+    # Some refusals take two lines: "invalid access to map value, …" and "R0 min value is outside of the allowed memory range".
+    first = telling[-2] if telling[-1] - 1 in telling else telling[-1]
+    message = "; ".join(_poisoned(line) for line in lines[first : telling[-1] + 1])
+    return Refusal(message, _last_source(lines[:first]), len(lines) - (telling[-1] + 1 - first))
 
 
 def _last_source(lines: list[str]) -> Source | None:

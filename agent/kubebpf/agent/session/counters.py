@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,13 +54,14 @@ def read_sites(sites: tuple[Site, ...], source: BpfMap) -> Counters:
     Raises:
         LibbpfError: it cannot be read.
     """
-    found = [SiteCount(site, *_site(source, number)) for number, site in enumerate(sites)]
+    found = [SiteCount(site, count, last) for site, (count, last) in zip(sites, _counts(source), strict=False)]
     lost = sum(entry.count for entry in found if entry.site.kind == "lost")
     return Counters(lost, tuple(entry for entry in found if entry.count and entry.site.kind != "lost"))
 
 
-def _site(source: BpfMap, number: int) -> tuple[int, int]:
-    value = source.lookup(number.to_bytes(4, "little")) or bytes(source.value_bytes)
-    rows = np.frombuffer(value, "<i8").reshape(source.cpus, -1)
-    failed = rows[rows[:, 0] != 0]
-    return int(rows[:, 0].sum()), int(failed[-1, 1]) if len(failed) else 0
+def _counts(source: BpfMap) -> Iterator[tuple[int, int]]:
+    """Count and last return code of every entry, in the order of the keys: arrays are walked so."""
+    for chunk in source.chunks():
+        for cpus in np.frombuffer(chunk.values, "<i8").reshape(chunk.count, source.cpus, -1):
+            failed = cpus[cpus[:, 0] != 0]
+            yield int(cpus[:, 0].sum()), int(failed[-1, 1]) if len(failed) else 0

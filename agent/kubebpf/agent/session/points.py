@@ -115,15 +115,23 @@ def functions(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
         MissingProbeError: no such file, no such function, or no ELF file.
     """
     name, function, offset = str(attach.target["path"]), str(attach.target["function"]), int(attach.target["offset"])
-    path = resolve(name)
-    if path is None:
+    for path in _paths(attach, name):
+        if not function:
+            yield f"{attach.provider}:{path}:{offset}", {"path": path, "offset": offset}
+            continue
+        for found, start in _functions(attach, path, function):
+            suffix = f"+{offset}" if offset else ""
+            yield f"{attach.provider}:{path}:{found}{suffix}", {"path": path, "offset": start + offset}
+
+
+def _paths(attach: Attach, name: str) -> list[str]:
+    if is_wildcard(name):
+        found = sorted(str(path) for path in Path("/").glob(name.lstrip("/")) if path.is_file())
+    else:
+        found = [path for path in (resolve(name),) if path]
+    if not found:
         raise MissingProbeError(attach.text, f"no file, library or program {name}")
-    if not function:
-        yield attach.text, {"path": path, "offset": offset}
-        return
-    for found, start in _functions(attach, path, function):
-        suffix = f"+{offset}" if offset else ""
-        yield f"{attach.provider}:{path}:{found}{suffix}", {"path": path, "offset": start + offset}
+    return found
 
 
 def _functions(attach: Attach, path: str, function: str) -> list[tuple[str, int]]:

@@ -61,6 +61,7 @@ class Session:
         self.exit: Exit | None = None
         self.warnings: list[MissingProbeError] = []
         self.points: list[Point] = []
+        self._names = {attach.probe: attach.text for attach in self.manifest.attaches}
         self._reader = Reader(self.manifest)
         self._pending: list[bytes] = []
         self._stack = ExitStack()
@@ -86,7 +87,11 @@ class Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Release everything; end programs run only in `finish`."""
+        """As close."""
+        self.close()
+
+    def close(self) -> None:
+        """Release everything; end programs run only in `finish`. A second call does nothing."""
         self._loaded = self._ring = None
         self._stack.close()
 
@@ -150,8 +155,7 @@ class Session:
 
     def probe_name(self, cookie: int) -> str:
         """What `probe` prints for a cookie."""
-        expanded = {point.cookie: point.name for point in self.points}
-        return expanded.get(cookie) or next((a.text for a in self.manifest.attaches if a.probe == cookie), "")
+        return self._names.get(cookie, "")
 
     def maps(self, resolver: Resolver) -> list[MapState]:
         """All maps of the text, in the order of the manifest."""
@@ -219,6 +223,7 @@ class Session:
         if RING in opened.map_names and (size := self._ring_bytes()):
             opened.set_max_entries(RING, size)
         self.points = self._find(opened)
+        self._names |= {point.cookie: point.name for point in self.points}
 
     def _ring_bytes(self) -> int:
         return self.options.ring_bytes or self.manifest.config.ring_pages * _PAGE or default_ring_bytes()
