@@ -288,6 +288,7 @@ def test_a_signal_handler_that_raises_loses_no_record() -> None:
                 obj.programs["send"].attach_tracepoint("syscalls", "sys_enter_getppid"),
             ):
                 getppid(count)
+                signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
                 while len(received) < count:
                     try:
                         signal.setitimer(signal.ITIMER_REAL, 0.002)

@@ -67,7 +67,7 @@ def test_poisoned_instruction_without_libbpfs_words() -> None:
 
 
 def test_refusals_of_two_lines_are_joined() -> None:
-    log = "5: (79) r0 = *(u64 *)(r0 +8)\ninvalid access to map value, value_size=8 off=8 size=8\nR0 min value is outside\nprocessed 6\n"
+    log = "5: (79) r0 = r1\ninvalid access to map value, value_size=8 off=8 size=8\nR0 min value is outside\nprocessed 6\n"
     assert shorten(log) == Refusal("invalid access to map value, value_size=8 off=8 size=8; R0 min value is outside", None, 2)
 
 
