@@ -107,6 +107,24 @@ class Debug:
         )
         return number
 
+    def callback(self, name: str, parameters: tuple[str, ...]) -> int:
+        """A static function that a helper calls back: it takes pointers and returns a long."""
+        types = ", ".join([f"!{self.base('long', 64, signed=True)}"] + [f"!{self.void_pointer}"] * len(parameters))
+        subroutine = self.add(f"!DISubroutineType(types: !{{{types}}})")
+        number, retained = self.reserve(), self.reserve()
+        variables = [
+            self.add(
+                f'!DILocalVariable(name: "{p}", arg: {i}, scope: !{number}, file: !{self.file}, line: 1, type: !{self.void_pointer})'
+            )
+            for i, p in enumerate(parameters, 1)
+        ]
+        self.nodes[retained] = f"!{{{', '.join(f'!{v}' for v in variables)}}}"
+        self.nodes[number] = (
+            f'distinct !DISubprogram(name: "{name}", scope: !{self.file}, file: !{self.file}, line: 1, type: !{subroutine}, scopeLine: 1, '
+            f"spFlags: DISPFlagLocalToUnit | DISPFlagDefinition | DISPFlagOptimized, unit: !{self.unit}, retainedNodes: !{retained})"
+        )
+        return number
+
     def location(self, line: int, column: int, subprogram: int) -> int:
         """A place in the program text, for `!dbg` of instructions."""
         return self.add(f"!DILocation(line: {line}, column: {min(column, 65535)}, scope: !{subprogram})")

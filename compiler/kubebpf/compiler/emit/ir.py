@@ -57,6 +57,7 @@ class Function:
     returns: str = "i32"
     parameters: tuple[str, ...] = ("ptr",)
     location: str = ""
+    linkage: str = "dso_local"
     _entry: list[str] = field(default_factory=list)
     _body: list[str] = field(default_factory=list)
     _count: int = 0
@@ -196,7 +197,7 @@ class Function:
         parameters = ", ".join(f"{t} %a{i}" for i, t in enumerate(self.parameters))
         debug = f" !dbg !{self.subprogram}" if self.subprogram is not None else ""
         section = f' section "{self.section}"' if self.section else ""
-        head = f"define dso_local {self.returns} @{self.name}({parameters}) #0{section}{debug} {{\nentry:\n"
+        head = f"define {self.linkage} {self.returns} @{self.name}({parameters}) #0{section}{debug} {{\nentry:\n"
         if self._open:
             self._emit("unreachable")
         return head + "\n".join(self._entry + self._body) + "\n}\n"

@@ -8,11 +8,12 @@ join(int8, string[2]) -> None
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kubebpf.compiler.types.model import (
     I64,
     VOID,
     Aggregate,
-    Array,
     Bool,
     Buffer,
     EnumType,
@@ -70,9 +71,15 @@ def join(a: Type, b: Type) -> Type | None:
         case Pointer(), Pointer():
             return _join_pointers(a, b)
         case Aggregate(), Aggregate():
-            return a if a == b else None
+            return _join_aggregates(a, b)
         case _:
             return a if a == b else None
+
+
+def _join_aggregates(a: Aggregate, b: Aggregate) -> Aggregate | None:
+    """One kind with one set of parameters; signed as soon as one feeder is."""
+    signed = a if a.signed else b
+    return signed if replace(a, signed=True) == replace(b, signed=True) else None
 
 
 def _join_tuples(a: tuple[Type, ...], b: tuple[Type, ...]) -> Tuple | None:
@@ -86,7 +93,9 @@ def _join_records(a: tuple[tuple[str, Type], ...], b: tuple[tuple[str, Type], ..
     if [n for n, _ in a] != [n for n, _ in b]:
         return None
     joined = _join_tuples(tuple(t for _, t in a), tuple(t for _, t in b))
-    return joined and Record(tuple((n, t) for (n, _), t in zip(a, joined.elements, strict=True)))
+    if joined is None:
+        return None
+    return Record(tuple((n, t) for (n, _), t in zip(a, joined.elements, strict=True)))
 
 
 def _join_pointers(a: Pointer, b: Pointer) -> Pointer | None:

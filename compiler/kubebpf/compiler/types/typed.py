@@ -7,7 +7,7 @@ Feed(map @us, key=(Call comm,), function="hist", arguments=(Binary("/", ...),))
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.syntax.span import Span
@@ -15,7 +15,7 @@ from kubebpf.compiler.types.model import Array, Field, Struct, Type
 
 if TYPE_CHECKING:
     from kubebpf.compiler.builtins.record import Builtin
-    from kubebpf.compiler.syntax import tree
+    from kubebpf.compiler.probes.record import Target
 
 
 @dataclass(slots=True, eq=False)
@@ -222,6 +222,20 @@ class Step(Expr):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SizeOf(Expr):
+    """`sizeof` of a kernel struct: a CO-RE relocation."""
+
+    struct: Struct
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffsetOf(Expr):
+    """`offsetof` in a kernel struct: a CO-RE relocation for each step."""
+
+    steps: tuple[tuple[Struct, Field], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockValue(Expr):
     """`{ statements; value }`."""
 
@@ -340,9 +354,9 @@ class Return(Statement):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One body and its attach points, checked. The predicate is the first statement of the body."""
+    """One body at one attach point. When the predicate is false, the body does not run."""
 
-    attach_points: tuple[tree.AttachPoint, ...]
+    target: Target
     predicate: Expr | None
     body: Block
     span: Span
@@ -350,8 +364,9 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The whole typed program."""
+    """The whole typed program. `strings` are the texts of the manifest that values refer to by number."""
 
     probes: tuple[Probe, ...]
     maps: tuple[MapInfo, ...]
-    strings: list[str] = field(default_factory=list)
+    strings: tuple[str, ...] = ()
+    unsafe: tuple[str, ...] = ()

@@ -1,0 +1,114 @@
+"""Helpers about maps: clear, zero, delete, has_key, len."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.builtins.record import Builtin
+from kubebpf.compiler.builtins.shapes import call, map_argument
+from kubebpf.compiler.complaints.typing import KeyMissing, NeedsKeyedMap, NeedsMap, UndefinedMap
+from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import BOOL, I64, VOID
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.emit.code import Code
+    from kubebpf.compiler.passes.typing import Typing
+
+
+def _known(t: Typing, node: tree.Call) -> typed.MapInfo | None:
+    """The map argument, which something must assign somewhere."""
+    info = map_argument(t, node)
+    if info is not None and t.slots.map(info.name).value.type is None:
+        if not t.slots.map(info.name).attempted:
+            t.complain(UndefinedMap(span=node.arguments[0].span, name=info.name))
+        return None
+    return info
+
+
+def _check_whole(t: Typing, node: tree.Call) -> typed.Expr:
+    """clear(@m), zero(@m)."""
+    info = _known(t, node)
+    return t.bad(node) if info is None else call(t, node, VOID, extra=info)
+
+
+def _emit_event(code: Code, node: typed.Call) -> Operand:
+    from kubebpf.compiler.emit.events import send
+
+    assert isinstance(node.extra, typed.MapInfo)
+    send(code, node.builtin.name, node.span, map=node.extra.name)
+    return const(0)
+
+
+def _check_keyed(t: Typing, node: tree.Call) -> typed.Expr:
+    """has_key(@m, k)."""
+    info = _known(t, node)
+    if info is None:
+        return t.bad(node)
+    if info.key is None:
+        return t.bad(node, NeedsKeyedMap(span=node.span, name=node.name))
+    key = t.map_key(info.name, t.expr(node.arguments[1]), node.span)  # type: ignore[arg-type]
+    return t.bad(node) if isinstance(key, typed.Bad) else call(t, node, BOOL, (key,), info)
+
+
+def _check_delete(t: Typing, node: tree.Call) -> typed.Expr:
+    """delete(@m, k), delete(@m), and the old delete(@m[k])."""
+    first = node.arguments[0]
+    if isinstance(first, tree.MapAccess) and len(node.arguments) == 1:
+        return _typed_delete(t, node, first.map, first.key)
+    if not isinstance(first, tree.Map):
+        return t.bad(node, NeedsMap(span=first.span, name="delete"))
+    return _typed_delete(t, node, first, node.arguments[1] if len(node.arguments) > 1 else None)  # type: ignore[arg-type]
+
+
+def _typed_delete(t: Typing, node: tree.Call, name: tree.Map, key: tree.Expr | None) -> typed.Expr:
+    slots = t.slots.map(name.name)
+    if slots.value.type is None:
+        return t.bad(node, UndefinedMap(span=name.span, name=name.name))
+    info = t.map(name.name, name.span)
+    if key is None:
+        return t.bad(node, KeyMissing(span=node.span, name=name.name)) if info.key else call(t, node, BOOL, extra=info)
+    if info.key is None:
+        return t.bad(node, NeedsKeyedMap(span=node.span, name="delete"))
+    typed_key = t.map_key(name.name, t.expr(key), node.span)
+    return t.bad(node) if isinstance(typed_key, typed.Bad) else call(t, node, BOOL, (typed_key,), info)
+
+
+def _emit_delete(code: Code, node: typed.Call) -> Operand:
+    from kubebpf.compiler.emit.maps import delete
+
+    assert isinstance(node.extra, typed.MapInfo)
+    return delete(code, node.extra, node.arguments[0] if node.arguments else None)
+
+
+def _emit_has_key(code: Code, node: typed.Call) -> Operand:
+    from kubebpf.compiler.emit.maps import has_key
+
+    assert isinstance(node.extra, typed.MapInfo)
+    return has_key(code, node.extra, node.arguments[0])
+
+
+def _check_len(t: Typing, node: tree.Call) -> typed.Expr:
+    info = _known(t, node)
+    if info is None:
+        return t.bad(node)
+    if info.key is None:
+        return t.bad(node, NeedsKeyedMap(span=node.span, name="len"))
+    return call(t, node, I64, extra=info)
+
+
+def _emit_len(code: Code, node: typed.Call) -> Operand:
+    from kubebpf.compiler.emit.maps import count_elements
+
+    assert isinstance(node.extra, typed.MapInfo)
+    return count_elements(code, node.extra)
+
+
+ALL = (
+    Builtin("clear", _check_whole, _emit_event, takes=(1, 1)),
+    Builtin("zero", _check_whole, _emit_event, takes=(1, 1)),
+    Builtin("delete", _check_delete, _emit_delete, takes=(1, 2)),
+    Builtin("has_key", _check_keyed, _emit_has_key, takes=(2, 2)),
+    Builtin("len", _check_len, _emit_len, takes=(1, 1)),
+)

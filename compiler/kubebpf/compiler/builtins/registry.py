@@ -1,0 +1,9 @@
+"""All builtins, by name. A new one is a record in the module of its subject, listed in that module's ALL."""
+
+from __future__ import annotations
+
+from kubebpf.compiler.builtins import aggregates, map_functions, output, probe, strings, task
+from kubebpf.compiler.builtins.record import Builtin
+
+MODULES = (task, probe, strings, map_functions, aggregates, output)
+BUILTINS: dict[str, Builtin] = {builtin.name: builtin for module in MODULES for builtin in module.ALL}

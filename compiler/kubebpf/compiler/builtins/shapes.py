@@ -1,0 +1,71 @@
+"""The pieces that many builtins' checks are made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.builtins.record import Builtin, Check
+from kubebpf.compiler.complaints.typing import NeedsLiteral, NeedsMap, WrongArgument
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import Type
+from kubebpf.compiler.types.promote import is_integral
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.passes.typing import Typing
+
+
+def gives(result: Type) -> Check:
+    """The check of a builtin without arguments that always has the same type."""
+
+    def check(t: Typing, node: tree.Call) -> typed.Expr:
+        return call(t, node, result)
+
+    return check
+
+
+def call(t: Typing, node: tree.Call, result: Type, arguments: tuple[typed.Expr, ...] = (), extra: object = None) -> typed.Call:
+    """The typed call of the builtin that the node names."""
+    return typed.Call(span=node.span, type=result, builtin=record(t, node.name), arguments=arguments, extra=extra)
+
+
+def record(t: Typing, name: str) -> Builtin:
+    """The record behind a name."""
+    return t.builtin(name)
+
+
+def integer(t: Typing, node: tree.Call, index: int) -> typed.Expr:
+    """An argument that has to be a number; Bad after a diagnostic."""
+    value = t.value(node.arguments[index])
+    if isinstance(value, typed.Bad) or is_integral(value.type):
+        return value
+    return t.bad(node, WrongArgument(span=value.span, name=node.name, wanted="int arguments", found=str(value.type)))
+
+
+def literal_integer(t: Typing, node: tree.Call, index: int) -> int | None:
+    """An argument that has to be a number known now; None after a diagnostic."""
+    value = t.value(node.arguments[index])
+    if isinstance(value, typed.Constant):
+        return value.value
+    if not isinstance(value, typed.Bad):
+        t.complain(NeedsLiteral(span=value.span, name=node.name, wanted="integer", found=str(value.type)))
+    return None
+
+
+def literal_string(t: Typing, node: tree.Call, index: int) -> str | None:
+    """An argument that has to be a string known now; None after a diagnostic."""
+    value = t.value(node.arguments[index])
+    if isinstance(value, typed.Text):
+        return value.value.decode(errors="surrogateescape")
+    if not isinstance(value, typed.Bad):
+        t.complain(NeedsLiteral(span=value.span, name=node.name, wanted="string", found=str(value.type)))
+    return None
+
+
+def map_argument(t: Typing, node: tree.Call) -> typed.MapInfo | None:
+    """The first argument as a map by name; None after a diagnostic."""
+    argument = node.arguments[0]
+    if isinstance(argument, tree.Map):
+        return t.map(argument.name, argument.span)
+    t.complain(NeedsMap(span=argument.span, name=node.name))
+    return None

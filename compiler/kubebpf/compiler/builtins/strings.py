@@ -1,0 +1,127 @@
+"""Strings out of memory: str."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.builtins.record import Builtin
+from kubebpf.compiler.builtins.shapes import call, integer
+from kubebpf.compiler.complaints.typing import WrongArgument
+from kubebpf.compiler.emit.helpers import Helper
+from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.passes.conversions import convert
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import U64, Array, Int, Pointer, Space, String
+from kubebpf.compiler.types.promote import is_integral
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.emit.code import Code
+    from kubebpf.compiler.passes.typing import Typing
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What str() was typed as: where it reads, and how much at most when the length is known only at run time."""
+
+    space: Space
+    dynamic: bool
+
+
+def _check_str(t: Typing, node: tree.Call) -> typed.Expr:
+    first = node.arguments[0]
+    if isinstance(first, tree.PositionalParameter):
+        return _parameter(t, node, first)
+    source = t.value(first)
+    size, length = _capacity(t, node)
+    if size is None or isinstance(source, typed.Bad):
+        return t.bad(node)
+    if isinstance(source.type, String | Array):
+        return _held(t, node, source, size)
+    space = _space(t, source)
+    if space is None:
+        wanted = "a pointer, an integer or a string"
+        return t.bad(node, WrongArgument(span=source.span, name="str", wanted=wanted, found=str(source.type)))
+    arguments = (source,) if length is None else (source, length)
+    return call(t, node, String(size), arguments, Read(space, length is not None))
+
+
+def _parameter(t: Typing, node: tree.Call, first: tree.PositionalParameter) -> typed.Expr:
+    """`str($1)`: text that the node writes before the load."""
+    size = t.settings.max_strlen
+    return typed.LoadTime(span=node.span, type=String(size), kind="positional", arg=str(first.index))
+
+
+def _capacity(t: Typing, node: tree.Call) -> tuple[int | None, typed.Expr | None]:
+    """The capacity of the result, and the length when it is known only at run time."""
+    most = t.settings.max_strlen
+    if len(node.arguments) < 2:
+        return most, None
+    length = integer(t, node, 1)
+    if isinstance(length, typed.Bad):
+        return None, None
+    if isinstance(length, typed.Constant):
+        if length.value < 0:
+            t.complain(
+                WrongArgument(span=length.span, name="str", wanted="a length that is not negative", found=str(length.value))
+            )
+            return None, None
+        return max(min(length.value, most), 1), None
+    return most, convert(length, U64)
+
+
+def _held(t: Typing, node: tree.Call, source: typed.Expr, size: int) -> typed.Expr:
+    """A string that is there already: cut or taken as it is."""
+    from kubebpf.compiler.types.model import sizeof
+
+    have = sizeof(source.type)
+    if isinstance(source.type, String) and have <= size:
+        return source
+    return call(t, node, String(min(have, size)), (source,), Read(Space.BPF, dynamic=False))
+
+
+def _space(t: Typing, source: typed.Expr) -> Space | None:
+    assert t.context is not None
+    if isinstance(source.type, Pointer) and isinstance(source.type.target, Int | type(None)):
+        return source.type.space if source.type.space is not Space.NONE else t.context.default_space
+    if isinstance(source.type, Pointer):
+        return source.type.space if source.type.space is not Space.NONE else t.context.default_space
+    return t.context.default_space if is_integral(source.type) else None
+
+
+def _emit_str(code: Code, node: typed.Call) -> Operand:
+    assert isinstance(node.extra, Read) and isinstance(node.type, String)
+    to, padded, size = code.destination, code.padded, node.type.size
+    if node.extra.space is Space.BPF:
+        code.copy(to, code.address(node.arguments[0]), size)
+        code.f.store(const(0, "i8"), code.f.offset(to, size - 1), align=1)
+        return const(0)
+    source = code.scalar(node.arguments[0])
+    if not node.extra.dynamic:
+        return code.read_string(node.extra.space, to, size, source, padded=padded)
+    return _emit_bounded(code, node, to, size, source)
+
+
+def _emit_bounded(code: Code, node: typed.Call, to: Operand, size: int, source: Operand) -> Operand:
+    """A length from the program is cut to the capacity; str(p, n) gives n - 1 characters at most."""
+    f = code.f
+    assert isinstance(node.extra, Read)
+    wanted = code.scalar(node.arguments[1])
+    limit = f.select(f.compare("ult", wanted, const(size)), wanted, const(size))
+    code.zero(to, size)
+    # The barrier keeps LLVM from proving the bound away before the verifier has seen it.
+    length = f.value(f'call i64 asm sideeffect "", "=r,0"(i64 {limit.text})', "i64")
+    helper = Helper.PROBE_READ_USER_STR if node.extra.space is Space.USER else Helper.PROBE_READ_KERNEL_STR
+    bounded, read, done = f.label("bounded"), f.label("readstr"), f.label("str")
+    f.branch(f.compare("ule", length, const(size)), bounded, done)
+    f.place(bounded)
+    f.branch(f.compare("ne", length, const(0)), read, done)
+    f.place(read)
+    code.helper(helper, to, f.cast("trunc", length, "i32"), code.as_pointer(source))
+    f.place(done)
+    return const(0)
+
+
+STR = Builtin("str", _check_str, _emit_str, takes=(1, 2))
+ALL = (STR,)

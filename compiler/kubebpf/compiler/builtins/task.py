@@ -1,0 +1,160 @@
+"""Who and where: the current task, its user, the CPU, the clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.builtins.record import Builtin
+from kubebpf.compiler.builtins.shapes import call, gives
+from kubebpf.compiler.complaints.typing import WrongArgument
+from kubebpf.compiler.emit.helpers import Helper
+from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import U32, U64, VOID, Int, Pointer, Space, String
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.emit.code import Code
+    from kubebpf.compiler.passes.typing import Typing
+
+TASK_COMM_LEN = 16
+INIT_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+PIDNS_INFO_BYTES = 8  # struct bpf_pidns_info {u32 pid, u32 tgid}
+CGROUP = Int(64, False, "cgroup")
+
+
+# --- pid, tid ---------------------------------------------------------------------------------------------------------
+
+
+def _check_pid(t: Typing, node: tree.Call) -> typed.Expr:
+    mode = _mode(t, node, ("curr_ns", "init"))
+    return t.bad(node) if mode is None else call(t, node, U32, extra=mode or "curr_ns")
+
+
+def _mode(t: Typing, node: tree.Call, modes: tuple[str, ...]) -> str | None:
+    """The mode that a call names, "" when it names none, None after a diagnostic."""
+    if not node.arguments:
+        return ""
+    argument = node.arguments[0]
+    if isinstance(argument, tree.Identifier) and argument.name in modes:
+        return argument.name
+    t.complain(WrongArgument(span=argument.span, name=node.name, wanted=" or ".join(modes), found="something else"))
+    return None
+
+
+def _pid_tgid(code: Code, mode: object) -> tuple[Operand, Operand]:
+    """(thread id, process id) as the tracer's pid namespace sees them. In the initial one, the verifier drops the other branch."""
+    f = code.f
+    if mode == "init":
+        return _split(code, code.helper(Helper.GET_CURRENT_PID_TGID))
+    tid, tgid = code.register(), code.register()
+    namespace = code.load_constant("pidns_ino")
+    plain, inner, done = f.label("hostpid"), f.label("nspid"), f.label("pid")
+    known = f.binary("and", namespace, const(0xFFFFFFFF))
+    other = f.label("othernamespace")
+    f.branch(f.compare("eq", known, const(INIT_PID_NAMESPACE)), plain, other)
+    f.place(other)
+    f.branch(f.compare("eq", known, const(0)), plain, inner)
+    f.place(plain)
+    host_tid, host_tgid = _split(code, code.helper(Helper.GET_CURRENT_PID_TGID))
+    f.store(host_tid, tid, align=8)
+    f.store(host_tgid, tgid, align=8)
+    f.jump(done)
+    f.place(inner)
+    info = code.slot("pidns", PIDNS_INFO_BYTES)
+    code.helper(Helper.GET_NS_CURRENT_PID_TGID, code.load_constant("pidns_dev"), namespace, info, const(PIDNS_INFO_BYTES, "i32"))
+    f.store(code.load(U32, info, align=4), tid, align=8)
+    f.store(code.load(U32, f.offset(info, 4), align=4), tgid, align=8)
+    f.place(done)
+    return f.load("i64", tid, align=8), f.load("i64", tgid, align=8)
+
+
+def _split(code: Code, both: Operand) -> tuple[Operand, Operand]:
+    return code.low(both, 32), code.shift_right(both, 32)
+
+
+def _emit_pid(code: Code, node: typed.Call) -> Operand:
+    return _pid_tgid(code, node.extra)[1]
+
+
+def _emit_tid(code: Code, node: typed.Call) -> Operand:
+    return _pid_tgid(code, node.extra)[0]
+
+
+# --- comm -------------------------------------------------------------------------------------------------------------
+
+
+def _emit_comm(code: Code, node: typed.Call) -> Operand:
+    code.helper(Helper.GET_CURRENT_COMM, code.destination, const(TASK_COMM_LEN, "i32"))
+    return const(0)
+
+
+# --- the clock --------------------------------------------------------------------------------------------------------
+
+CLOCKS = {"boot": Helper.KTIME_GET_BOOT_NS, "monotonic": Helper.KTIME_GET_NS, "tai": Helper.KTIME_GET_TAI_NS}
+
+
+def _check_nsecs(t: Typing, node: tree.Call) -> typed.Expr:
+    mode = _mode(t, node, tuple(CLOCKS))
+    return t.bad(node) if mode is None else call(t, node, U64, extra=mode or "boot")
+
+
+def _emit_nsecs(code: Code, node: typed.Call) -> Operand:
+    return code.helper(CLOCKS[str(node.extra)])
+
+
+def _emit_elapsed(code: Code, node: typed.Call) -> Operand:
+    return code.f.binary("sub", code.helper(Helper.KTIME_GET_BOOT_NS), code.load_constant("start_boottime"))
+
+
+# --- curtask ----------------------------------------------------------------------------------------------------------
+
+
+def _check_curtask(t: Typing, node: tree.Call) -> typed.Expr:
+    task = t.view.struct("task_struct")
+    return call(t, node, Pointer(task or VOID, Space.KERNEL))
+
+
+def _field_of(path: tuple[str, ...]) -> object:
+    """A check that types the builtin as a chain of fields from the current task, or from the task given."""
+
+    def check(t: Typing, node: tree.Call) -> typed.Expr:
+        place: tree.Expr = node.arguments[0] if node.arguments else tree.Identifier("curtask", span=node.span)  # type: ignore[assignment]
+        for name in path:
+            place = tree.FieldAccess(place, name, span=node.span)
+        return t.expr(place)
+
+    return check
+
+
+def _helper(name: str, result: Int, helper: Helper, *, bits: int = 64, shift: int = 0, current: bool = True) -> Builtin:
+    """A builtin that is one helper's result, or a part of it."""
+
+    def emit(code: Code, node: typed.Call) -> Operand:
+        value = code.helper(helper)
+        value = code.shift_right(value, shift) if shift else value
+        return code.low(value, bits) if bits < 64 else value
+
+    return Builtin(name, check=gives(result), emit=emit, bare=True, reads_current=current)
+
+
+PID = Builtin("pid", _check_pid, _emit_pid, bare=True, takes=(0, 1), reads_current=True)
+TID = Builtin("tid", _check_pid, _emit_tid, bare=True, takes=(0, 1), reads_current=True)
+COMM = Builtin("comm", gives(String(TASK_COMM_LEN)), _emit_comm, bare=True, reads_current=True)
+NSECS = Builtin("nsecs", _check_nsecs, _emit_nsecs, bare=True, takes=(0, 1))
+ELAPSED = Builtin("elapsed", gives(U64), _emit_elapsed, bare=True)
+CURTASK = Builtin(
+    "curtask", _check_curtask, lambda code, node: code.helper(Helper.GET_CURRENT_TASK), bare=True, reads_current=True
+)
+UID = _helper("uid", U64, Helper.GET_CURRENT_UID_GID, bits=32)
+GID = _helper("gid", U64, Helper.GET_CURRENT_UID_GID, shift=32)
+CPU = _helper("cpu", U64, Helper.GET_SMP_PROCESSOR_ID, current=False)
+NUMAID = _helper("numaid", U32, Helper.GET_NUMA_NODE_ID, current=False)
+CGROUP_ID = _helper("cgroup", CGROUP, Helper.GET_CURRENT_CGROUP_ID)
+RAND = _helper("rand", U64, Helper.GET_PRANDOM_U32, bits=32, current=False)
+JIFFIES = _helper("jiffies", U64, Helper.JIFFIES64, current=False)
+PPID = Builtin("ppid", _field_of(("real_parent", "tgid")), bare=True, takes=(0, 1), reads_current=True)  # type: ignore[arg-type]
+PCOMM = Builtin("pcomm", _field_of(("group_leader", "comm")), bare=True, takes=(0, 1), reads_current=True)  # type: ignore[arg-type]
+NCPUS = Builtin("ncpus", gives(U64), lambda code, node: code.load_constant("ncpus"), bare=True)
+
+ALL = (PID, TID, COMM, NSECS, ELAPSED, CURTASK, UID, GID, CPU, NUMAID, CGROUP_ID, RAND, JIFFIES, PPID, PCOMM, NCPUS)

@@ -1,0 +1,223 @@
+"""The instructions of one program: the vocabulary in which builtins and statements are written.
+
+Every scalar travels as an i64, sign- or zero-extended by its type; every other value is a pointer to memory that holds it, and is best
+made where it is wanted (`into`): a string goes straight from the traced process into the map key or the event.
+
+    code.scalar(expr)            -> Operand i64
+    code.condition(expr)         -> Operand i1
+    code.into(expr, pointer)        evaluates into memory
+    code.helper(Helper.KTIME_GET_NS)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.artifact.manifest import SITES
+from kubebpf.compiler.emit.helpers import Helper
+from kubebpf.compiler.emit.ir import Function, Label, Operand, const
+from kubebpf.compiler.emit.module import Module
+from kubebpf.compiler.syntax.span import Span
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import Space, Type, round_up, sizeof
+from kubebpf.compiler.types.promote import as_int
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.probes.record import Target
+
+STACK_BUDGET = 320  # bytes of the 512 that are given out; the rest is LLVM's, for spilled registers
+INLINE_BYTES = 256  # up to this size memory is set and copied by inline stores
+
+
+@dataclass
+class Code:
+    """One program under construction.
+
+    Args:
+        module: the object that it belongs to.
+        f: its function.
+        target: the attach point.
+    """
+
+    module: Module
+    f: Function
+    target: Target
+    shared_maps: frozenset[int] = frozenset()  # the maps whose updates another program can interrupt, by identity
+    variables: dict[int, Operand] = field(default_factory=dict)
+    exit: Label = field(default_factory=lambda: Label("exit"))
+    destination: Operand = Operand("null", "ptr")  # where a builtin writes a value that lives in memory
+    padded: bool = True  # whether it has to write all of its bytes
+    _scratch: Operand | None = None
+    _scratch_end: int = 0
+    _scratch_mark: int = -1
+    _slots: dict[str, Operand] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.result = self.f.alloca(4, 4)  # what the program returns
+        self.f.stack_bytes = 0
+        self.first_location = ""
+
+    # -- evaluating ----------------------------------------------------------------------------------------------------
+
+    def scalar(self, expr: typed.Expr) -> Operand:
+        """The value of an integer, bool, enum or pointer, as an i64."""
+        from kubebpf.compiler.emit.scalars import SCALARS
+
+        return SCALARS[type(expr)](self, expr)
+
+    def condition(self, expr: typed.Expr) -> Operand:
+        """Whether an expression is true, as an i1."""
+        from kubebpf.compiler.emit.conditions import condition
+
+        return condition(self, expr)
+
+    def into(self, expr: typed.Expr, to: Operand, *, padded: bool = True) -> None:
+        """Evaluate into memory; with `padded`, all bytes of the value are written, so that it can be a key."""
+        from kubebpf.compiler.emit.memory import into
+
+        into(self, expr, to, padded=padded)
+
+    def address(self, expr: typed.Expr) -> Operand:
+        """A pointer to a value that lies in memory, made there if need be."""
+        from kubebpf.compiler.emit.memory import address
+
+        return address(self, expr)
+
+    # -- helpers -------------------------------------------------------------------------------------------------------
+
+    def helper(self, helper: Helper, *arguments: Operand) -> Operand:
+        """Call a BPF helper."""
+        return self.f.call(helper, *arguments)
+
+    def shift_right(self, value: Operand, bits: int) -> Operand:
+        """Logical shift."""
+        return self.f.binary("lshr", value, const(bits))
+
+    def low(self, value: Operand, bits: int) -> Operand:
+        """The low bits of a number."""
+        return self.f.binary("and", value, const((1 << bits) - 1))
+
+    def extend(self, value: Operand, t: Type) -> Operand:
+        """A wrapped-around i64 as a value of type `t`: cut to its width and extended by its sign."""
+        bits, signed = sizeof(t) * 8, as_int(t).signed
+        if bits >= 64:
+            return value
+        return self.f.cast("sext" if signed else "zext", self.f.cast("trunc", value, f"i{bits}"), "i64")
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    def temp(self, size: int, align: int = 8) -> Operand:
+        """Memory for a value during this run of the program: the stack when small, else this CPU's scratch."""
+        size = max(size, 1)
+        limit = max(self.module.settings.on_stack_limit, 64)
+        if size <= limit and self.f.stack_bytes + round_up(size, 8) <= STACK_BUDGET:
+            return self.f.alloca(size, align)
+        offset = self._scratch_end
+        self._scratch_end += round_up(size, 8)
+        self.module.scratch_size = max(self.module.scratch_size, self._scratch_end)
+        return self.f.offset(self.scratch(), offset)
+
+    def scratch(self) -> Operand:
+        """This CPU's scratch memory; it is looked up once, at the start of the program."""
+        if self._scratch is None:
+            self._scratch = Operand("%scratch", "ptr")
+        return self._scratch
+
+    @property
+    def uses_scratch(self) -> bool:
+        """Whether the prologue has to look the scratch memory up."""
+        return self._scratch is not None
+
+    def slot(self, name: str, size: int = 8) -> Operand:
+        """A small piece of stack that is shared by all uses of one kind that do not overlap."""
+        if name not in self._slots:
+            self._slots[name] = self.f.alloca(size)
+        return self._slots[name]
+
+    def register(self) -> Operand:
+        """A cell for one number that LLVM turns into a register; it does not count as stack."""
+        before = self.f.stack_bytes
+        cell = self.f.alloca(8)
+        self.f.stack_bytes = before
+        return cell
+
+    def load(self, t: Type, pointer: Operand, *, align: int = 1) -> Operand:
+        """A scalar from memory, as an i64."""
+        bits = sizeof(t) * 8
+        value = self.f.load(f"i{bits}", pointer, align=align)
+        return self.f.cast("sext" if as_int(t).signed else "zext", value, "i64")
+
+    def store(self, t: Type, value: Operand, pointer: Operand, *, align: int = 1) -> None:
+        """A scalar to memory, in the width of its type."""
+        self.f.store(self.f.cast("trunc", value, f"i{sizeof(t) * 8}"), pointer, align=align)
+
+    def zero(self, pointer: Operand, size: int) -> None:
+        """Clear memory."""
+        if size <= INLINE_BYTES:
+            self.f.do(f"call void @llvm.memset.p0.i64({pointer}, i8 0, i64 {size}, i1 false)")
+        elif size:
+            # A read from address 0 fails, and a failed read clears its destination (bpf_probe_read_kernel_common).
+            self.helper(Helper.PROBE_READ_KERNEL, pointer, const(size, "i32"), Operand("null", "ptr"))
+
+    def copy(self, to: Operand, source: Operand, size: int) -> None:
+        """Copy between memory that the program may access directly."""
+        if size <= INLINE_BYTES:
+            self.f.do(f"call void @llvm.memcpy.p0.p0.i64({to}, {source}, i64 {size}, i1 false)")
+        else:
+            self.helper(Helper.PROBE_READ_KERNEL, to, const(size, "i32"), source)
+
+    def read(self, space: Space, to: Operand, size: int | Operand, source: Operand) -> Operand:
+        """Copy from the traced kernel or process; a fault clears the destination. Gives the helper's result."""
+        helper = Helper.PROBE_READ_USER if space is Space.USER else Helper.PROBE_READ_KERNEL
+        length = const(size, "i32") if isinstance(size, int) else size
+        return self.helper(helper, to, length, self.as_pointer(source))
+
+    def read_string(self, space: Space, to: Operand, size: int, source: Operand, *, padded: bool) -> Operand:
+        """Copy a NUL-terminated string, cut to `size` bytes with its NUL; with `padded` the rest is zeros. Gives the helper's result."""
+        if padded:
+            self.zero(to, size)  # the helper leaves what is behind the NUL as it was
+        helper = Helper.PROBE_READ_USER_STR if space is Space.USER else Helper.PROBE_READ_KERNEL_STR
+        return self.helper(helper, to, const(size, "i32"), self.as_pointer(source))
+
+    def as_pointer(self, value: Operand) -> Operand:
+        """An address as a ptr."""
+        return self.f.cast("inttoptr", value, "ptr") if value.type == "i64" else value
+
+    def as_number(self, value: Operand) -> Operand:
+        """A ptr as an i64."""
+        return self.f.cast("ptrtoint", value, "i64") if value.type == "ptr" else value
+
+    def load_constant(self, kind: str, arg: str = "", default: str = "") -> Operand:
+        """A number that the node wrote before the load; volatile, because LLVM must not believe the zeros that stand there now."""
+        constant = self.module.constant(kind, arg, default=default)
+        return self.f.load("i64", self.constant_address(constant.offset), align=8, volatile=True)
+
+    def constant_address(self, offset: int) -> Operand:
+        """The address of a load-time constant."""
+        return self.f.offset(Operand("@kb_constants", "ptr"), offset)
+
+    # -- control -------------------------------------------------------------------------------------------------------
+
+    def locate(self, span: Span) -> None:
+        """What follows belongs to this place of the text."""
+        position = self.module.source.position(span.start)
+        assert self.f.subprogram is not None
+        number = self.module.debug.location(position.line, position.column, self.f.subprogram)
+        self.f.location = f", !dbg !{number}"
+        self.first_location = self.first_location or self.f.location
+
+    def count_failure(self, site: int, code: Operand | None = None) -> None:
+        """Count that a site failed, with the return code if there is one."""
+        self.module.counted = True
+        key = self.slot("site", 4)
+        self.f.store(const(site, "i32"), key, align=4)
+        counter = self.f.call_pointer(Helper.MAP_LOOKUP_ELEM, Operand(f"@{SITES}", "ptr"), key)
+        found, done = self.f.label("counted"), self.f.label("uncounted")
+        self.f.branch(self.f.compare("ne", counter, Operand("null", "ptr")), found, done)
+        self.f.place(found)
+        self.f.atomic_add(counter, const(1))
+        if code is not None:
+            self.f.store(code, self.f.offset(counter, 8), align=8)
+        self.f.jump(done)
+        self.f.place(done)

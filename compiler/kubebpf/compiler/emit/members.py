@@ -1,0 +1,159 @@
+"""Reading what pointers point to: struct members by CO-RE, bitfields, elements, `*p`, and the parts of tuples."""
+
+from __future__ import annotations
+
+from kubebpf.compiler.emit.code import Code
+from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.emit.relocations import BYTE_OFFSET, BYTE_SIZE, LSHIFT, RSHIFT
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import Int, Origin, Pointer, Space, String, Type, members, sizeof
+from kubebpf.compiler.types.promote import as_int
+
+# --- Where a value lies -----------------------------------------------------------------------------------------------
+
+
+def place_of(code: Code, expr: typed.Expr) -> tuple[Operand, Space]:
+    """The address (a ptr) and address space of an lvalue in traced or own memory."""
+    match expr:
+        case typed.Member():
+            return _member_place(code, expr)
+        case typed.Dereference():
+            return code.as_pointer(code.scalar(expr.pointer)), _space(expr.pointer.type)
+        case typed.Element():
+            return _element_place(code, expr)
+        case _:
+            return code.address(expr), Space.BPF
+
+
+def _space(t: Type) -> Space:
+    return t.space if isinstance(t, Pointer) and t.space is not Space.NONE else Space.KERNEL
+
+
+def _member_place(code: Code, expr: typed.Member) -> tuple[Operand, Space]:
+    if isinstance(expr.object.type, Pointer):
+        base, space = code.as_pointer(code.scalar(expr.object)), _space(expr.object.type)
+    else:
+        base, space = place_of(code, expr.object)
+    if expr.struct.origin is Origin.BTF and space is not Space.BPF:
+        return code.module.relocations.member(code.f, base, expr.struct, expr.field), space
+    return code.f.offset(base, expr.field.offset), space
+
+
+def _element_place(code: Code, expr: typed.Element) -> tuple[Operand, Space]:
+    if expr.array is None:
+        base, space = code.as_pointer(code.scalar(expr.object)), _space(expr.object.type)
+    else:
+        base, space = place_of(code, expr.object)
+    size = sizeof(expr.object.type.target) if isinstance(expr.object.type, Pointer) else sizeof(expr.type)
+    if space is Space.BPF and expr.array is not None and not isinstance(expr.index, typed.Constant):
+        return _bounded_element(code, expr, base, size), space
+    offset = code.f.binary("mul", code.scalar(expr.index), const(size))
+    return code.f.offset(base, offset), space
+
+
+def _bounded_element(code: Code, expr: typed.Element, base: Operand, size: int) -> Operand:
+    """An index into our own memory is kept inside the array, as the verifier demands; beyond it the last element is read."""
+    assert expr.array is not None
+    index = code.scalar(expr.index)
+    last = const(max(expr.array.length - 1, 0))
+    inside = code.f.select(code.f.compare("ult", index, last), index, last)
+    return code.f.offset(base, code.f.binary("mul", inside, const(size)))
+
+
+def part_address(code: Code, expr: typed.Part) -> Operand:
+    """A member of a tuple or record."""
+    t = expr.object.type
+    offsets, _ = members(t)  # type: ignore[arg-type]
+    return code.f.offset(code.address(expr.object), offsets[expr.index])
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def fetch_scalar(code: Code, t: Type, place: Operand, space: Space) -> Operand:
+    """A scalar at a place."""
+    if space is Space.BPF:
+        return code.load(t, place)
+    slot = code.slot("read")
+    code.read(space, slot, sizeof(t), place)
+    return code.load(t, slot, align=sizeof(t))
+
+
+def fetch_memory(code: Code, t: Type, place: Operand, space: Space, to: Operand, padded: bool) -> None:
+    """Any other value at a place: a string up to its NUL, anything else byte by byte."""
+    size = sizeof(t)
+    if space is Space.BPF:
+        code.copy(to, place, size)
+    elif isinstance(t, String):
+        code.read_string(space, to, size, place, padded=padded)
+    else:
+        code.read(space, to, size, place)
+
+
+def read_scalar(code: Code, expr: typed.Member) -> Operand:
+    """A field that is a number or pointer."""
+    place, space = _member_place(code, expr)
+    if expr.field.bit_size:
+        return _bitfield(code, expr, place, space)
+    return fetch_scalar(code, expr.type, place, space)
+
+
+def _bitfield(code: Code, expr: typed.Member, place: Operand, space: Space) -> Operand:
+    """A bitfield: the bytes that hold it into a register, then shifted into place, as the node's kernel lays them out."""
+    f, r = code.f, code.module.relocations
+    signed = as_int(expr.type).signed
+    if expr.struct.origin is not Origin.BTF or space is Space.BPF:
+        byte, shift = expr.field.bit_offset // 8, expr.field.bit_offset % 8
+        whole = fetch_scalar(code, _word(expr.field.bit_size + shift), f.offset(place, byte - expr.field.offset), space)
+        left = f.binary("shl", whole, const(64 - shift - expr.field.bit_size))
+        return f.binary("ashr" if signed else "lshr", left, const(64 - expr.field.bit_size))
+    base = code.as_pointer(code.scalar(expr.object)) if isinstance(expr.object.type, Pointer) else place_of(code, expr.object)[0]
+    slot = code.slot("read")
+    f.store(const(0), slot, align=8)
+    start = f.offset(base, r.field_info(f, place, BYTE_OFFSET))
+    size = f.binary("and", r.field_info(f, place, BYTE_SIZE), const(15))
+    code.read(space, slot, f.cast("trunc", size, "i32"), start)
+    left = f.binary("shl", f.load("i64", slot, align=8), r.field_info(f, place, LSHIFT))
+    return f.binary("ashr" if signed else "lshr", left, r.field_info(f, place, RSHIFT))
+
+
+def _word(bits: int) -> Type:
+    return Int(next(w for w in (8, 16, 32, 64) if w >= bits), False)
+
+
+def read_memory(code: Code, expr: typed.Member, to: Operand, padded: bool) -> None:
+    """A field that is a string, array or struct."""
+    place, space = _member_place(code, expr)
+    fetch_memory(code, expr.type, place, space, to, padded)
+
+
+def dereference_scalar(code: Code, expr: typed.Dereference) -> Operand:
+    """`*p` of a number."""
+    return fetch_scalar(code, expr.type, *place_of(code, expr))
+
+
+def dereference_memory(code: Code, expr: typed.Dereference, to: Operand, padded: bool) -> None:
+    """`*p` of anything else."""
+    place, space = place_of(code, expr)
+    fetch_memory(code, expr.type, place, space, to, padded)
+
+
+def element_scalar(code: Code, expr: typed.Element) -> Operand:
+    """`a[i]` of a number."""
+    return fetch_scalar(code, expr.type, *_element_place(code, expr))
+
+
+def element_memory(code: Code, expr: typed.Element, to: Operand, padded: bool) -> None:
+    """`a[i]` of anything else."""
+    place, space = _element_place(code, expr)
+    fetch_memory(code, expr.type, place, space, to, padded)
+
+
+def offset_of(code: Code, expr: typed.OffsetOf) -> Operand:
+    """`offsetof` in kernel structs: the sum of the relocated offsets."""
+    total = const(0)
+    for struct, field in expr.steps:
+        null = Operand("null", "ptr")
+        address = code.module.relocations.member(code.f, null, struct, field)
+        total = code.f.binary("add", total, code.module.relocations.field_info(code.f, address, BYTE_OFFSET))
+    return total

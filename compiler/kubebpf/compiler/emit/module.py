@@ -1,0 +1,244 @@
+"""One object under construction: its maps, load-time constants, events, failure sites, and the text of all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kubebpf.compiler.artifact import manifest as m
+from kubebpf.compiler.emit.debug import Debug
+from kubebpf.compiler.emit.describe import aggregate_layout, describe, storage_size, storage_type
+from kubebpf.compiler.emit.helpers import BPF_F_NO_PREALLOC, MapType
+from kubebpf.compiler.emit.ir import Function, Operand, const, quoted
+from kubebpf.compiler.emit.relocations import Relocations
+from kubebpf.compiler.options import CompileOptions, Settings
+from kubebpf.compiler.syntax.span import Source, Span
+from kubebpf.compiler.types.model import Aggregate, round_up, sizeof
+from kubebpf.compiler.types.typed import MapInfo
+
+RING_BYTES = 1 << 18  # a default that libbpf loads as it is; the node may change it before the load
+SCOPE_ENTRIES = 16384
+LARGE_VALUE = 256  # bytes; hash maps with larger values are not preallocated: 4096 histograms for each CPU would be
+DECLARATIONS = """
+declare ptr @llvm.preserve.struct.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
+declare ptr @llvm.preserve.union.access.index.p0.p0(ptr, i32 immarg)
+declare ptr @llvm.preserve.array.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
+declare i32 @llvm.bpf.preserve.field.info.p0(ptr, i64 immarg)
+declare i64 @llvm.bpf.preserve.type.info(i32, i64 immarg)
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1 immarg)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1 immarg)
+attributes #0 = { nounwind }
+"""
+
+
+@dataclass
+class Module:
+    """What all programs of an object share.
+
+    Args:
+        source: the program text.
+        options: how it is compiled.
+        settings: its config block.
+    """
+
+    source: Source
+    options: CompileOptions
+    settings: Settings
+    schemas: dict[str, m.MapSchema] = field(default_factory=dict)
+    constants: dict[tuple[str, str, bool], m.Constant] = field(default_factory=dict)
+    events: list[m.Event] = field(default_factory=list)
+    sites: list[m.Site] = field(default_factory=lambda: [m.Site("lost")])
+    attaches: list[m.Attach] = field(default_factory=list)
+    functions: list[str] = field(default_factory=list)
+    rings: bool = False
+    counted: bool = False
+    scratch_size: int = 0
+    zero_size: int = 0
+    _globals: list[str] = field(default_factory=list)
+    _texts: dict[bytes, str] = field(default_factory=dict)
+    _constants_end: int = 0
+
+    def __post_init__(self) -> None:
+        self.debug = Debug(self.source)
+        self.relocations = Relocations(self.debug)
+
+    # -- places --------------------------------------------------------------------------------------------------------
+
+    def place(self, span: Span) -> m.Place:
+        """A span as the manifest says it."""
+        start, end = self.source.position(span.start), self.source.position(max(span.end, span.start))
+        return m.Place(self.source.name, start.line, start.column, end.line, end.column)
+
+    # -- maps ----------------------------------------------------------------------------------------------------------
+
+    def schema(self, info: MapInfo) -> m.MapSchema:
+        """The kernel map behind a map of the text, made at first sight."""
+        if info.name not in self.schemas:
+            self.schemas[info.name] = self._make_schema(info)
+        return self.schemas[info.name]
+
+    def _make_schema(self, info: MapInfo) -> m.MapSchema:
+        aggregate = isinstance(info.value, Aggregate)
+        layout = aggregate_layout(info.value) if isinstance(info.value, Aggregate) else describe(info.value)
+        size = layout.size if isinstance(info.value, Aggregate) else storage_size(info.value)  # type: ignore[union-attr]
+        key = None if info.key is None else storage_type(info.key)
+        scalar = key is None
+        kind = {
+            "": "hash",
+            "hash": "hash",
+            "lruhash": "lru_hash",
+            "percpuhash": "percpu_hash",
+            "percpulruhash": "lru_percpu_hash",
+        }
+        storage = ("percpu_array" if aggregate else "array") if scalar else kind[info.kind]
+        if aggregate and storage == "hash":
+            storage = "percpu_hash"
+        return m.MapSchema(
+            name=info.name,
+            symbol="AT_" + info.name[1:],
+            storage=storage,
+            key=None if key is None else describe(key),
+            value=layout,
+            key_size=4 if key is None else sizeof(key),
+            value_size=size + 8 if scalar else size,
+            set_offset=size if scalar else None,
+            max_entries=1 if scalar else info.max_entries or self.settings.max_map_keys,
+        )
+
+    def _map(self, symbol: str, kind: MapType, key: int, value: int, entries: int, flags: int = 0) -> str:
+        """A BTF-defined map: libbpf reads numbers from the lengths of arrays (`__uint` of bpf_helpers.h)."""
+        numbers = {"type": int(kind), "key_size": key, "value_size": value, "max_entries": entries, "map_flags": flags}
+        members, at = [], 0
+        for name, number in numbers.items():
+            if number:
+                array = self.debug.array(self.debug.int, 32, number)
+                members.append(self.debug.member(name, self.debug.pointer(array), 64, at * 64))
+                at += 1
+        variable = self.debug.global_variable(symbol, self.debug.struct("", members, at * 64))
+        return f'@{symbol} = dso_local global [{at * 8} x i8] zeroinitializer, section ".maps", align 8, !dbg !{variable}'
+
+    def _maps(self) -> list[str]:
+        lines = [self._text_map(s) for s in self.schemas.values()]
+        if self.rings:
+            lines.append(self._map(m.RING, MapType.RINGBUF, 0, 0, RING_BYTES))
+        if self.counted:
+            lines.append(self._map(m.SITES, MapType.PERCPU_ARRAY, 4, 16, len(self.sites)))
+        if self.options.scoped:
+            lines.append(self._map(m.SCOPE, MapType.HASH, 8, 8, SCOPE_ENTRIES, BPF_F_NO_PREALLOC))
+        if self.scratch_size:
+            lines.append(self._map("kb_scratch", MapType.PERCPU_ARRAY, 4, round_up(self.scratch_size, 8), 1))
+        return lines
+
+    def _text_map(self, s: m.MapSchema) -> str:
+        kind = MapType[s.storage.upper()]
+        sparse = s.storage in ("hash", "percpu_hash") and s.value_size > LARGE_VALUE
+        return self._map(s.symbol, kind, s.key_size, s.value_size, s.max_entries, BPF_F_NO_PREALLOC if sparse else 0)
+
+    # -- constants -----------------------------------------------------------------------------------------------------
+
+    def constant(self, kind: str, arg: str = "", *, string: bool = False, size: int = 8, default: str = "") -> m.Constant:
+        """A load-time constant: the same one for the same question."""
+        key = (kind, arg, string)
+        if key not in self.constants:
+            self.constants[key] = m.Constant(kind, self._constants_end, size, string, arg, default)
+            self._constants_end += round_up(size, 8)
+        return self.constants[key]
+
+    # -- data ----------------------------------------------------------------------------------------------------------
+
+    def zeros(self, size: int) -> str:
+        """A symbol behind which that many zeros stand, in read-only memory."""
+        self.zero_size = max(self.zero_size, round_up(size, 8))
+        return "@kb_zero"
+
+    def text(self, data: bytes) -> str:
+        """A symbol for constant bytes."""
+        if data not in self._texts:
+            name = f"@kb_text{len(self._texts)}"
+            self._texts[data] = name
+            self._globals.append(f'{name} = internal constant [{len(data)} x i8] c"{quoted(data)}", section ".rodata", align 8')
+        return self._texts[data]
+
+    # -- callbacks -----------------------------------------------------------------------------------------------------
+
+    def counting_callback(self) -> str:
+        """The symbol of a bpf_for_each_map_elem callback that adds one to the u64 behind its context."""
+        name = "kb_count_element"
+        if not self._counts:
+            self._counts = True
+            number = self.debug.callback(name, ("map", "key", "value", "ctx"))
+            f = Function(name, "", number, returns="i64", parameters=("ptr", "ptr", "ptr", "ptr"), linkage="internal")
+            f.location = f", !dbg !{self.debug.location(1, 1, number)}"
+            total = Operand("%a3", "ptr")
+            f.store(f.binary("add", f.load("i64", total, align=8), const(1)), total, align=8)
+            f.ret(const(0))
+            self.functions.append(f.text())
+        return f"@{name}"
+
+    _counts: bool = False
+
+    # -- events and sites ----------------------------------------------------------------------------------------------
+
+    def event(self, **fields: object) -> m.Event:
+        """A new event layout; its number is given here."""
+        self.rings = self.counted = True
+        event = m.Event(id=len(self.events), **fields)  # type: ignore[arg-type]
+        self.events.append(event)
+        return event
+
+    def site(self, kind: str, span: Span, helper: str = "") -> int:
+        """The number of a place that can fail."""
+        self.counted = True
+        site = m.Site(kind, helper, self.place(span))
+        if site not in self.sites:
+            self.sites.append(site)
+        return self.sites.index(site)
+
+    # -- the whole -----------------------------------------------------------------------------------------------------
+
+    def manifest(self, strings: tuple[str, ...], unsafe: tuple[str, ...]) -> m.Manifest:
+        """The manifest of what was built."""
+        s = self.settings
+        config = m.Config(
+            max_strlen=s.max_strlen, max_cat_bytes=s.max_cat_bytes, str_trunc_trailer=s.str_trunc_trailer,
+            print_maps_on_exit=s.print_maps_on_exit, missing_probes=s.missing_probes, stack_mode=s.stack_mode,
+            ring_pages=s.perf_rb_pages,
+        )  # fmt: skip
+        return m.Manifest(
+            source_name=self.source.name,
+            attaches=tuple(self.attaches),
+            maps=tuple(self.schemas.values()),
+            events=tuple(self.events),
+            constants=tuple(self.constants.values()),
+            sites=tuple(self.sites) if self.counted else (),
+            strings=strings,
+            header=self.options.header,
+            scoped=self.options.scoped,
+            license=s.license,
+            config=config,
+            unsafe=unsafe,
+        )
+
+    def ir(self, manifest: m.Manifest) -> str:
+        """The IR text of the whole module."""
+        parts = self._maps()
+        if self._constants_end:
+            parts.append(self._constant_block())
+        if self.zero_size:
+            parts.append(f'@kb_zero = internal constant [{self.zero_size} x i8] zeroinitializer, section ".rodata", align 8')
+        parts += self._globals
+        parts.append(_bytes("LICENSE", self.settings.license.encode() + b"\0", "license"))
+        parts.append(_bytes("kb_manifest", manifest.to_json().encode() + b"\0", m.SECTION))
+        types = self.relocations.finish()
+        return "\n".join([types, *parts, DECLARATIONS, *self.functions, self.debug.text()])
+
+    def _constant_block(self) -> str:
+        char = self.debug.base("unsigned char", 8, signed=False)
+        variable = self.debug.global_variable("kb_constants", self.debug.array(char, 8, self._constants_end))
+        return (
+            f"@kb_constants = dso_local externally_initialized constant [{self._constants_end} x i8] zeroinitializer, "
+            f'section "{m.CONSTANTS}", align 8, !dbg !{variable}'
+        )
+
+
+def _bytes(name: str, data: bytes, section: str) -> str:
+    return f'@{name} = dso_local constant [{len(data)} x i8] c"{quoted(data)}", section "{section}", align 1'

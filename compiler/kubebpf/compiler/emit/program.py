@@ -1,0 +1,149 @@
+"""A typed program as one ELF object: a function a probe, the scope predicate in front, the manifest beside.
+
+emit(program, source, options, settings) -> Artifact
+"""
+
+from __future__ import annotations
+
+from kubebpf.compiler.artifact.artifact import Artifact
+from kubebpf.compiler.artifact.manifest import SCOPE, Attach, Manifest
+from kubebpf.compiler.emit import target as llvm
+from kubebpf.compiler.emit.code import Code
+from kubebpf.compiler.emit.helpers import Helper
+from kubebpf.compiler.emit.ir import NULL, Function, Label, Operand, const
+from kubebpf.compiler.emit.module import Module
+from kubebpf.compiler.emit.statements import block
+from kubebpf.compiler.options import CompileOptions, Settings
+from kubebpf.compiler.syntax.span import Source
+from kubebpf.compiler.types import typed
+
+# How many levels of the cgroup tree between the lowest and the highest pod cgroup the predicate looks at: QoS classes make one level
+# of difference, and 4 leave room for nested kubelets.
+SCOPE_LEVELS = 4
+
+
+def emit(program: typed.Program, source: Source, options: CompileOptions, settings: Settings) -> Artifact:
+    """Generate, optimise and assemble.
+
+    Returns: the object and its manifest. Equal arguments give equal bytes.
+    Raises:
+        EmitError: LLVM refused what was generated.
+    """
+    module, manifest = build(program, source, options, settings)
+    return Artifact(llvm.to_object(module.ir(manifest)), manifest)
+
+
+def build(program: typed.Program, source: Source, options: CompileOptions, settings: Settings) -> tuple[Module, Manifest]:
+    """The module with all its programs, before LLVM sees it."""
+    module = Module(source, options, settings)
+    for info in program.maps:
+        module.schema(info)
+    shared = _shared_maps(program)
+    for number, probe in enumerate(program.probes):
+        _program(module, probe, number, shared)
+    return module, module.manifest(program.strings, program.unsafe)
+
+
+def _shared_maps(program: typed.Program) -> frozenset[int]:
+    """The maps whose per-CPU updates can be interrupted: fed by a preemptible program, or by programs of several providers.
+
+    One provider's programs do not interrupt each other on a CPU (bpf_prog_active), but a timer's interrupts a tracepoint's.
+    """
+    feeders: dict[int, set[str]] = {}
+    for probe in program.probes:
+        provider = probe.target.provider
+        for node in _feeds(probe.body):
+            names = {provider.name} | ({"preempted"} if provider.preemptible else set())
+            feeders.setdefault(id(node.map), set()).update(names)
+    return frozenset(i for i, names in feeders.items() if len(names) > 1)
+
+
+def _feeds(node: typed.Statement) -> list[typed.Feed]:
+    match node:
+        case typed.Feed():
+            return [node]
+        case typed.Block(statements=statements):
+            return [f for s in statements for f in _feeds(s)]
+        case typed.If(then=then, otherwise=otherwise):
+            return _feeds(then) + (_feeds(otherwise) if otherwise else [])
+        case typed.While(body=body) | typed.ForRange(body=body) | typed.ForMap(body=body):
+            return _feeds(body)
+        case _:
+            return []
+
+
+def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[int]) -> None:
+    target = probe.target
+    name = f"kb{number}_{target.provider.name}"
+    line = module.source.position(probe.span.start).line
+    f = Function(name, target.provider.section(target), module.debug.subprogram(name, line))
+    code = Code(module, f, target, shared_maps=shared)
+    body = _body(code, probe)
+    module.functions.append(body)
+    place = module.place(target.node.span)
+    module.attaches.append(Attach(number, name, target.provider.name, target.text, dict(target.parts), target.wildcard, place))
+
+
+def _body(code: Code, probe: typed.Probe) -> str:
+    """The function's text: prologue, predicate, body, one exit."""
+    f = code.f
+    code.locate(probe.span)
+    code.exit = f.label("exit")
+    f.store(const(0, "i32"), code.result, align=4)
+    if code.module.options.scoped and probe.target.provider.scoped:
+        _scope_predicate(code)
+    start = f.label("start")
+    f.place(start)
+    f.do("; prologue")  # replaced below, once it is known whether the program needs scratch memory
+    if probe.predicate is not None:
+        run = f.label("run")
+        code.locate(probe.predicate.span)
+        f.branch(code.condition(probe.predicate), run, code.exit)
+        f.place(run)
+    block(code, probe.body)
+    f.place(code.exit)
+    f.ret(f.load("i32", code.result, align=4))
+    return f.text().replace(f"  ; prologue{code.first_location}\n", _scratch_lookup(code), 1)
+
+
+def _scratch_lookup(code: Code) -> str:
+    """One lookup of this CPU's scratch memory; it cannot fail, but the verifier wants to see the question."""
+    if not code.uses_scratch:
+        return ""
+    location = code.first_location
+    helper = int(Helper.MAP_LOOKUP_ELEM)
+    return (
+        f"  %scratch.key = alloca i32, align 4\n  store i32 0, ptr %scratch.key, align 4{location}\n"
+        f"  %scratch = call ptr inttoptr (i64 {helper} to ptr)(ptr @kb_scratch, ptr %scratch.key){location}\n"
+        f"  %scratch.none = icmp eq ptr %scratch, null{location}\n"
+        f"  br i1 %scratch.none, label %{code.exit.name}, label %scratched{location}\nscratched:\n"
+    )
+
+
+def _scope_predicate(code: Code) -> None:
+    """Leave unless the current task's cgroup, or one of its ancestors at the levels where pods are, is in the scope map."""
+    f = code.f
+    inside = f.label("inscope")
+    current = code.helper(Helper.GET_CURRENT_CGROUP_ID)
+    missed = f.label("nested")
+    _in_scope(code, current, inside, missed)
+    f.place(missed)
+    low, high = code.load_constant("scope_level_lo"), code.load_constant("scope_level_hi")
+    for step in range(SCOPE_LEVELS):
+        level = f.binary("add", low, const(step)) if step else low
+        ask, following = f.label("ancestor"), f.label("nextlevel")
+        f.branch(f.compare("ule", level, high), ask, code.exit)
+        f.place(ask)
+        ancestor = code.helper(Helper.GET_CURRENT_ANCESTOR_CGROUP_ID, f.cast("trunc", level, "i32"))
+        _in_scope(code, ancestor, inside, following)
+        f.place(following)
+    f.jump(code.exit)
+    f.place(inside)
+
+
+def _in_scope(code: Code, cgroup: Operand, yes: Label, no: Label) -> None:
+    f = code.f
+    key = code.slot("scope")
+    f.store(cgroup, key, align=8)
+    found = f.call_pointer(Helper.MAP_LOOKUP_ELEM, Operand(f"@{SCOPE}", "ptr"), key)
+    f.branch(f.compare("ne", found, NULL), yes, no)

@@ -1,0 +1,43 @@
+"""How a program is compiled: what the caller decides, and what the program's config block does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """What the caller decides. Equal options, text and kernel view give equal bytes.
+
+    Args:
+        source_name: what diagnostics call the program.
+        scoped: generate the scope predicate in front of every program, and refuse what would see beyond it (namespaced traces).
+        header: "plain", or "context" to put time, CPU and cgroup into every event.
+        unsafe: allow unsafe helpers.
+        offline: every function, tracepoint and binary named is taken to exist.
+        arch: the processor of the nodes, as `uname -m` spells it: it decides where registers are.
+    """
+
+    source_name: str = "stdin"
+    scoped: bool = False
+    header: str = "plain"
+    unsafe: bool = False
+    offline: bool = False
+    arch: str = "x86_64"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The config block's variables, with upstream's defaults."""
+
+    license: str = "GPL"
+    max_map_keys: int = 4096
+    max_strlen: int = 1024
+    max_cat_bytes: int = 10240
+    on_stack_limit: int = 32
+    str_trunc_trailer: str = ".."
+    print_maps_on_exit: bool = True
+    missing_probes: str = "error"
+    stack_mode: str = "bpftrace"
+    perf_rb_pages: int = 0
+    max_probes: int = 1024

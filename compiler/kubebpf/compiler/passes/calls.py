@@ -1,0 +1,85 @@
+"""Names and calls: builtins by their records, constants by the kernel's enums.
+
+pid            -> Call(PID)
+TCP_CLOSE      -> Constant(7, enum)
+str(arg0, 16)  -> STR.check(...)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.builtins.registry import BUILTINS
+from kubebpf.compiler.complaints.typing import (
+    AggregateMisused,
+    CurrentIsNotTheCause,
+    UnknownFunction,
+    UnknownIdentifier,
+    UnsafeNotAllowed,
+    WrongArgumentCount,
+)
+from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.builtins.record import Builtin
+    from kubebpf.compiler.passes.typing import Typing
+
+
+def identifier(t: Typing, node: tree.Identifier) -> typed.Expr:
+    """A bare name."""
+    builtin = BUILTINS.get(node.name) or _numbered_argument(node.name)
+    if builtin is not None and builtin.bare:
+        return check(t, builtin, tree.Call(node.name, (), span=node.span, name_span=node.span))
+    constant = t.view.enum_constant(node.name)
+    if constant is not None:
+        enum, value = constant
+        return typed.Constant(span=node.span, type=enum, value=value)
+    bare = [n for n, b in BUILTINS.items() if b.bare]
+    return t.bad(node, UnknownIdentifier(span=node.span, name=node.name, help=did_you_mean(node.name, bare)))
+
+
+def _numbered_argument(name: str) -> Builtin | None:
+    return BUILTINS["arg0"] if name.startswith("arg") and name[3:].isdigit() else None
+
+
+def call(t: Typing, node: tree.Call) -> typed.Expr:
+    """`name(arguments)`."""
+    builtin = BUILTINS.get(node.name)
+    if builtin is None:
+        return t.bad(node, UnknownFunction(span=node.name_span, name=node.name, help=did_you_mean(node.name, BUILTINS)))
+    if builtin.aggregate:
+        return t.bad(node, AggregateMisused(span=node.span, name=node.name))
+    return check(t, builtin, node)
+
+
+def check(t: Typing, builtin: Builtin, node: tree.Call) -> typed.Expr:
+    """What holds for every builtin, then its own check."""
+    if not arguments_fit(t, builtin, node):
+        return t.bad(node)
+    if builtin.unsafe:
+        t.unsafe.add(builtin.name)
+        if not t.options.unsafe:
+            hint = "Use --unsafe, or allowUnsafe: true in a manifest, if it is meant."
+            return t.bad(node, UnsafeNotAllowed(span=node.span, name=builtin.name, help=(hint,)))
+    assert t.context is not None
+    if builtin.reads_current and t.options.scoped and not t.context.provider.current_is_cause:
+        return t.bad(node, CurrentIsNotTheCause(span=node.span, name=builtin.name, provider=t.context.provider.name))
+    return builtin.check(t, node)
+
+
+def arguments_fit(t: Typing, builtin: Builtin, node: tree.Call) -> bool:
+    """Whether the number of arguments is one that the builtin takes; words the error."""
+    least, most = builtin.takes
+    if least <= len(node.arguments) <= most:
+        return True
+    wanted = (
+        f"at most {most} argument{'s' * (most != 1)}"
+        if len(node.arguments) > most
+        else f"at least {least} argument{'s' * (least != 1)}"
+    )
+    if least == most:
+        wanted = f"exactly {least} argument{'s' * (least != 1)}" if least else "no arguments"
+    t.complain(WrongArgumentCount(span=node.span, name=node.name, wanted=wanted, found=len(node.arguments)))
+    return False

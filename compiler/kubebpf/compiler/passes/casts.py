@@ -1,0 +1,231 @@
+"""Types as written become types of the model; casts, sizeof and offsetof are checked against them.
+
+(int32)retval, (struct task_struct *)arg0, (uint8[4])x, sizeof(struct sock), offsetof(struct task_struct, pid)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.complaints.typing import BadCast, NoSuchField, UnknownType
+from kubebpf.compiler.passes.conversions import convert, decay
+from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.passes.members import find_field, struct_of
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import (
+    BOOL,
+    I8,
+    U64,
+    VOID,
+    Aggregate,
+    Array,
+    Bool,
+    Buffer,
+    EnumType,
+    Int,
+    Origin,
+    Pointer,
+    Resolved,
+    Space,
+    String,
+    Struct,
+    Tuple,
+    Type,
+    sizeof,
+)
+from kubebpf.compiler.types.promote import is_integral
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.passes.typing import Typing
+
+NAMES: dict[str, Type] = {
+    **{f"{'' if signed else 'u'}int{bits}": Int(bits, signed) for bits in (8, 16, 32, 64) for signed in (True, False)},
+    "bool": BOOL,
+    "void": VOID,
+    "min_t": Aggregate("min"),
+    "max_t": Aggregate("max"),
+    "sum_t": Aggregate("sum"),
+    "count_t": Aggregate("count", signed=False),
+    "avg_t": Aggregate("avg"),
+    "stats_t": Aggregate("stats"),
+    "username_t": Resolved("username", 8),
+}
+# C's spellings of the same, as programs that come from C write them.
+C_NAMES: dict[str, Type] = {
+    "char": Int(8, True, "char"),
+    "short": Int(16, True),
+    "int": Int(32, True),
+    "long": Int(64, True),
+    "unsigned": Int(32, False),
+    "size_t": Int(64, False),
+    **{f"{sign}int{bits}_t": Int(bits, not sign) for bits in (8, 16, 32, 64) for sign in ("", "u")},
+}
+
+
+def type_of(t: Typing, node: tree.TypeSyntax) -> Type | None:
+    """The type that a piece of syntax names; None after a diagnostic."""
+    match node:
+        case tree.NamedType():
+            return _named(t, node)
+        case tree.PointerType(target=target):
+            inner = type_of(t, target)
+            return inner and Pointer(inner)
+        case tree.ArrayType():
+            return _array(t, node)
+        case tree.TupleType(elements=elements):
+            types = [type_of(t, e) for e in elements]
+            return None if None in types else Tuple(tuple(e for e in types if e is not None))
+        case tree.TypeofType(operand=operand):
+            return operand_type(t, operand)
+
+
+def _named(t: Typing, node: tree.NamedType) -> Type | None:
+    found = _lookup(t, node)
+    if found is None:
+        t.complain(UnknownType(span=node.span, name=_spelling(node), help=did_you_mean(node.name, NAMES)))
+    return found
+
+
+def _spelling(node: tree.NamedType) -> str:
+    return f"{node.keyword} {node.name}".strip()
+
+
+def _lookup(t: Typing, node: tree.NamedType) -> Type | None:
+    match node.keyword:
+        case "struct":
+            return t.view.struct(node.name)
+        case "union":
+            return t.view.union(node.name)
+        case "enum":
+            return t.view.enum(node.name)
+    if node.name == "string":
+        return String(t.settings.max_strlen)
+    return NAMES.get(node.name) or t.view.typedef(node.name) or t.view.struct(node.name) or C_NAMES.get(node.name)
+
+
+def _array(t: Typing, node: tree.ArrayType) -> Type | None:
+    length = None if node.length is None else t.expr(node.length)
+    if length is not None and not isinstance(length, typed.Constant):
+        t.complain(UnknownType(span=node.span, name="an array whose length is no constant"))
+        return None
+    n = 0 if length is None else length.value
+    if isinstance(node.element, tree.NamedType) and node.element.name in ("string", "buffer"):
+        return String(n) if node.element.name == "string" else Buffer(n)
+    element = type_of(t, node.element)
+    return element and Array(element, n)
+
+
+def operand_type(t: Typing, operand: tree.Expr | tree.TypeSyntax) -> Type | None:
+    """The type that sizeof, offsetof or typeof is about."""
+    if isinstance(operand, tree.NamedType | tree.PointerType | tree.ArrayType | tree.TupleType | tree.TypeofType):
+        return type_of(t, operand)
+    # A bare name may be a variable-like builtin or a type: what the kernel knows as a type is one, unless a builtin has the name.
+    if isinstance(operand, tree.Identifier) and not t.is_builtin(operand.name):
+        return type_of(t, tree.NamedType(operand.name, span=operand.span))
+    expr = t.expr(operand)
+    return None if isinstance(expr, typed.Bad) else expr.type
+
+
+def sizeof_of(t: Typing, node: tree.Sizeof) -> typed.Expr:
+    """`sizeof(T)`: of a kernel struct it is a relocation, because nodes differ."""
+    found = operand_type(t, node.operand)
+    if found is None:
+        return t.bad(node)
+    if isinstance(found, Struct) and found.origin is Origin.BTF:
+        return typed.SizeOf(span=node.span, type=U64, struct=found)
+    return typed.Constant(span=node.span, type=U64, value=sizeof(found), literal=True)
+
+
+def offsetof_of(t: Typing, node: tree.Offsetof) -> typed.Expr:
+    """`offsetof(T, a.b)`: in a kernel struct it is a relocation."""
+    found = operand_type(t, node.operand)
+    if found is None:
+        return t.bad(node)
+    steps, fixed, current = [], 0, found
+    for name in node.path:
+        struct = struct_of(current)
+        field = struct and find_field(struct, name)
+        if struct is None or field is None:
+            return t.bad(node, NoSuchField(span=node.span, type=str(current), name=name))
+        steps.append((struct, field))
+        fixed, current = fixed + field.offset, field.type
+    if steps[0][0].origin is Origin.BTF:
+        return typed.OffsetOf(span=node.span, type=U64, steps=tuple(steps))
+    return typed.Constant(span=node.span, type=U64, value=fixed, literal=True)
+
+
+def typeinfo_of(t: Typing, node: tree.Typeinfo) -> typed.Expr:
+    """`typeinfo(x)`."""
+    return t.not_yet(node, "typeinfo")
+
+
+def cast(t: Typing, node: tree.Cast) -> typed.Expr:
+    """`(T)operand`."""
+    to = type_of(t, node.type)
+    operand = decay(t.expr(node.operand))
+    if to is None or isinstance(operand, typed.Bad):
+        return t.bad(node)
+    return cast_to(t, node, operand, to)
+
+
+def cast_to(t: Typing, node: tree.Node, operand: typed.Expr, to: Type) -> typed.Expr:
+    """An explicit conversion of a typed expression."""
+    found = operand.type
+    if isinstance(to, Pointer) and (is_integral(found) or isinstance(found, Pointer)):
+        return typed.Convert(span=node.span, type=_pointer(t, to, found), operand=operand)
+    if isinstance(to, Int | EnumType | Bool) and _to_number(operand, to):
+        if isinstance(operand, typed.Constant):
+            return typed.Constant(span=node.span, type=to, value=convert_constant(operand, to))
+        return typed.Convert(span=node.span, type=to, operand=operand)
+    if isinstance(to, Array):
+        return _to_array(t, node, operand, to)
+    if isinstance(to, String) and isinstance(found, String | Array) and sizeof(found) <= to.size:
+        return typed.Convert(span=node.span, type=to, operand=operand)
+    if found == to:
+        return operand
+    return t.bad(node, BadCast(span=node.span, found=str(found), wanted=str(to)))
+
+
+def convert_constant(operand: typed.Constant, to: Int | EnumType | Bool) -> int:
+    """The constant's value in the wanted type."""
+    done = convert(operand, to)
+    assert isinstance(done, typed.Constant)
+    return done.value
+
+
+def _pointer(t: Typing, to: Pointer, found: Type) -> Pointer:
+    if isinstance(found, Pointer):
+        return Pointer(to.target, found.space)
+    assert t.context is not None
+    return Pointer(to.target, t.context.default_space)
+
+
+def _to_number(operand: typed.Expr, to: Type) -> bool:
+    found = operand.type
+    if is_integral(found) or isinstance(found, Pointer):
+        return True
+    if isinstance(to, Bool) and isinstance(found, String):
+        return True
+    return isinstance(found, Array) and is_integral(found.element) and sizeof(found) == sizeof(to)
+
+
+def _to_array(t: Typing, node: tree.Node, operand: typed.Expr, to: Array) -> typed.Expr:
+    found = operand.type
+    element = sizeof(to.element)
+    source = 8 if isinstance(operand, typed.Constant) and operand.literal else sizeof(found)
+    if not to.length and element and source % element == 0:
+        to = Array(to.element, source // element)
+    if isinstance(found, String) and to.element in (I8, Int(8, False)) and sizeof(found) <= sizeof(to):
+        return typed.Convert(span=node.span, type=to, operand=operand)
+    literal = isinstance(operand, typed.Constant) and operand.literal and sizeof(to) <= 8
+    if is_integral(found) and is_integral(to.element) and (literal or sizeof(to) == sizeof(found)):
+        return typed.Convert(span=node.span, type=to, operand=operand)
+    if isinstance(found, Array) and sizeof(found) == sizeof(to):
+        return typed.Convert(span=node.span, type=to, operand=operand)
+    return t.bad(node, BadCast(span=node.span, found=str(found), wanted=str(to)))
+
+
+def user_space(pointer: Pointer) -> Pointer:
+    """The same pointer into user memory."""
+    return Pointer(pointer.target, Space.USER)

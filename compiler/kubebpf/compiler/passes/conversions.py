@@ -1,0 +1,71 @@
+"""Changing the type of an expression without changing what it means, and deciding what is true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import (
+    BOOL,
+    I64,
+    Aggregate,
+    Array,
+    Bool,
+    Buffer,
+    EnumType,
+    Int,
+    Pointer,
+    Record,
+    String,
+    Tuple,
+    Type,
+)
+
+# Aggregates that are one number, with the number's sign taken from the aggregate.
+NUMERIC_AGGREGATES = frozenset(("count", "sum", "min", "max", "avg"))
+
+
+def decay(expr: typed.Expr) -> typed.Expr:
+    """An aggregate becomes the number that it stands for; everything else stays."""
+    if isinstance(expr.type, Aggregate) and expr.type.kind in NUMERIC_AGGREGATES:
+        return replace(expr, type=Int(64, expr.type.signed or expr.type.kind == "count"))
+    return expr
+
+
+def convert(expr: typed.Expr, to: Type) -> typed.Expr:
+    """The expression with type `to`, which it is known to go with."""
+    if isinstance(expr, typed.Bad) or expr.type == to:
+        return expr
+    if isinstance(expr, typed.Constant) and isinstance(to, Int | EnumType | Bool):
+        return replace(expr, type=to, value=wrap(expr.value, to))
+    if isinstance(expr, typed.Text) and isinstance(to, String):
+        return replace(expr, type=to)
+    if isinstance(expr, typed.MakeTuple) and isinstance(to, Tuple | Record):
+        types = to.elements if isinstance(to, Tuple) else tuple(t for _, t in to.fields)
+        elements = tuple(convert(e, t) for e, t in zip(expr.elements, types, strict=True))
+        return replace(expr, elements=elements, type=to)
+    return typed.Convert(span=expr.span, type=to, operand=expr)
+
+
+def wrap(value: int, t: Int | EnumType | Bool) -> int:
+    """The value that is left of `value` in an integer type."""
+    if isinstance(t, Bool):
+        return int(value != 0)
+    base = t.base if isinstance(t, EnumType) else t
+    value &= (1 << base.bits) - 1
+    return value - (1 << base.bits) if base.signed and value >> (base.bits - 1) else value
+
+
+def has_truth(t: Type) -> bool:
+    """Whether a value of the type can be a condition."""
+    return isinstance(t, Int | EnumType | Bool | Pointer | String | Array | Buffer) or (
+        isinstance(t, Aggregate) and t.kind in NUMERIC_AGGREGATES
+    )
+
+
+def is_literal_int(expr: typed.Expr) -> bool:
+    """An integer constant as written, or folded from such."""
+    return isinstance(expr, typed.Constant) and isinstance(expr.type, Int | EnumType)
+
+
+BOOLEAN, NUMBER = BOOL, I64

@@ -1,0 +1,50 @@
+"""`let @m = lruhash(100);`: the kind and size of a map, told before its use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kubebpf.compiler.complaints.base import Complaint, Report
+from kubebpf.compiler.complaints.typing import NotBuiltYet
+from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.passes.typing import Typing
+from kubebpf.compiler.syntax import tree
+
+KINDS = ("hash", "lruhash", "percpuhash", "percpulruhash")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadDeclaration(Complaint):
+    """A map declaration that makes no sense."""
+
+    title: ClassVar[str] = "{problem}"
+    problem: str
+
+
+def declare_maps(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> None:
+    """Give the slots of declared maps their kind and size."""
+    for node in declarations:
+        slots = t.slots.map(node.map.name)
+        if slots.kind:
+            t.report.add(BadDeclaration(span=node.span, problem=f"{node.map.name} was already declared"))
+        elif node.kind not in KINDS:
+            help_ = did_you_mean(node.kind, KINDS) or (f"The kinds are {', '.join(KINDS)}.",)
+            t.report.add(BadDeclaration(span=node.span, problem=f"Invalid bpf map type: {node.kind}", help=help_))
+        elif not isinstance(node.max_entries, tree.Integer) or node.max_entries.value <= 0:
+            t.report.add(BadDeclaration(span=node.span, problem="The size of a map must be a number above 0"))
+        else:
+            slots.kind, slots.max_entries, slots.span = node.kind, node.max_entries.value, node.span
+
+
+def refuse_unbuilt(program: tree.Program, report: Report) -> None:
+    """Say clearly which pieces of the language this version does not have."""
+    pieces = (
+        ("C definitions", program.c_definitions),
+        ("import", program.imports),
+        ("macro", program.macros),
+        ("fn", program.functions),
+    )
+    for what, nodes in pieces:
+        if nodes:
+            report.add(NotBuiltYet(span=nodes[0].span, what=what))

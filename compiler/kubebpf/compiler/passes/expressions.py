@@ -1,0 +1,412 @@
+"""The type rules of expressions, one function a kind of node; the table at the end is the dispatch.
+
+$a + 1       with $a: uint8   -> uint64: arithmetic is done in 64 bits, a literal takes its partner's sign
+nsecs - $t                    -> int64: a difference is signed
+comm == "sh"                  -> bool
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from kubebpf.compiler.complaints.typing import (
+    BadCondition,
+    FoldError,
+    MixedSigns,
+    OperatorMismatch,
+    OperatorUnusable,
+    TernaryMismatch,
+    UndefinedMap,
+    UndefinedVariable,
+)
+from kubebpf.compiler.passes import calls, casts, members
+from kubebpf.compiler.passes.conversions import convert, decay, has_truth
+from kubebpf.compiler.passes.fold import COMPARISONS, FoldFailure, fold, in_range
+from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.passes.slots import joined_type
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import (
+    BOOL,
+    I64,
+    U64,
+    VOID,
+    Aggregate,
+    Array,
+    Buffer,
+    Int,
+    Pointer,
+    Record,
+    String,
+    Tuple,
+    sizeof,
+)
+from kubebpf.compiler.types.promote import as_int, is_integral, is_scalar, smallest_int
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.passes.typing import Typing
+
+ORDER = ("<", "<=", ">", ">=")
+ARITHMETIC = ("+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>")
+
+
+# --- Leaves -----------------------------------------------------------------------------------------------------------
+
+
+def integer(t: Typing, node: tree.Integer) -> typed.Expr:
+    """`42`: the smallest type that holds it."""
+    return typed.Constant(span=node.span, type=smallest_int(node.value), value=node.value, literal=True)
+
+
+def boolean(t: Typing, node: tree.Boolean) -> typed.Expr:
+    """`true`."""
+    return typed.Constant(span=node.span, type=BOOL, value=int(node.value), literal=True)
+
+
+def string(t: Typing, node: tree.String) -> typed.Expr:
+    """`"text"`."""
+    data = node.value.encode(errors="surrogateescape")
+    return typed.Text(span=node.span, type=String(len(data) + 1), value=data)
+
+
+def variable(t: Typing, node: tree.Variable) -> typed.Expr:
+    """`$x`."""
+    found = t.lookup(node.name)
+    if found is None:
+        near = did_you_mean(node.name, t.visible_variables())
+        return t.bad(node, UndefinedVariable(span=node.span, name=node.name, help=near))
+    if found.type == VOID:
+        return t.bad(node)
+    return typed.ReadVariable(span=node.span, type=found.type, variable=found)
+
+
+def scalar_map(t: Typing, node: tree.Map) -> typed.Expr:
+    """`@x` as a value."""
+    return read_map(t, node, node.name, None)
+
+
+def keyed_map(t: Typing, node: tree.MapAccess) -> typed.Expr:
+    """`@x[key]`."""
+    return read_map(t, node, node.map.name, node.key)
+
+
+def read_map(t: Typing, node: tree.Expr, name: str, key: tree.Expr | None) -> typed.Expr:
+    """A map's value."""
+    info, typed_key, ok = t.access(name, key, node.span)
+    if not ok:
+        return t.bad(node)
+    if info.value == VOID:
+        if t.slots.map(name).value.type is None and not t.slots.map(name).attempted:
+            assigned = [n for n, m in t.slots.maps.items() if m.value.type is not None]
+            t.complain(UndefinedMap(span=node.span, name=name, help=did_you_mean(name, assigned)))
+        return t.bad(node)
+    return typed.ReadMap(span=node.span, type=info.value, map=info, key=typed_key)
+
+
+def positional(t: Typing, node: tree.PositionalParameter) -> typed.Expr:
+    """`$1` as a number; str($1) types it as text."""
+    return typed.LoadTime(span=node.span, type=I64, kind="positional", arg=str(node.index), default="0")
+
+
+def parameter_count(t: Typing, node: tree.ParameterCount) -> typed.Expr:
+    """`$#`."""
+    return typed.LoadTime(span=node.span, type=I64, kind="positional_count", default="0")
+
+
+# --- Operators --------------------------------------------------------------------------------------------------------
+
+
+def unary(t: Typing, node: tree.Unary) -> typed.Expr:
+    """`! ~ - +`; `*` and `&` are about memory."""
+    if node.op == "*":
+        return members.dereference(t, node)
+    if node.op == "&":
+        return t.not_yet(node, "taking an address with &")
+    operand = decay(t.expr(node.operand))
+    if isinstance(operand, typed.Bad):
+        return t.bad(node)
+    if node.op == "!":
+        return _not(t, node, operand)
+    if not is_integral(operand.type):
+        return t.bad(node, OperatorUnusable(span=node.span, op=node.op, type=str(operand.type)))
+    if isinstance(operand, typed.Constant) and operand.literal:
+        return _folded(t, node, lambda: _fold_unary(node.op, operand.value))
+    if node.op == "+":
+        return operand
+    result = Int(64, as_int(operand.type).signed)
+    return typed.Unary(span=node.span, type=result, op=node.op, operand=convert(operand, result))
+
+
+def _not(t: Typing, node: tree.Unary, operand: typed.Expr) -> typed.Expr:
+    if not has_truth(operand.type):
+        return t.bad(node, OperatorUnusable(span=node.span, op="!", type=str(operand.type)))
+    if isinstance(operand, typed.Constant):
+        return typed.Constant(span=node.span, type=BOOL, value=int(not operand.value), literal=True)
+    return typed.Unary(span=node.span, type=BOOL, op="!", operand=operand)
+
+
+def _fold_unary(op: str, value: int) -> int:
+    if op == "-":
+        return in_range(-value, True)
+    return value if op == "+" else ~value & ((1 << 64) - 1) if value >= 0 else ~value
+
+
+def _folded(t: Typing, node: tree.Expr, compute: Callable[[], int]) -> typed.Expr:
+    try:
+        value = compute()
+    except FoldFailure as failure:
+        return t.bad(node, FoldError(span=node.span, why=str(failure)))
+    return typed.Constant(span=node.span, type=smallest_int(value), value=value, literal=True)
+
+
+def binary(t: Typing, node: tree.Binary) -> typed.Expr:
+    """All operators with two operands."""
+    left, right = decay(t.expr(node.left)), decay(t.expr(node.right))
+    if isinstance(left, typed.Bad) or isinstance(right, typed.Bad):
+        return t.bad(node)
+    return binary_of(t, node, node.op, left, right)
+
+
+def binary_of(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
+    """The operator on operands that are typed already (compound assignments use it, too)."""
+    if op in ("&&", "||"):
+        return _logical(t, node, op, left, right)
+    if op in COMPARISONS:
+        return _comparison(t, node, op, left, right)
+    if isinstance(left.type, Pointer) or isinstance(right.type, Pointer):
+        return members.pointer_arithmetic(t, node, op, left, right)
+    if isinstance(left, typed.Text) and op == "+":
+        return _text_plus(t, node, left, right)
+    return arithmetic(t, node, op, left, right)
+
+
+def arithmetic(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
+    """`+ - * / % & | ^ << >>` on integers: 64 bits, signed when an operand is, or when it is a difference."""
+    for operand in (left, right):
+        if not is_integral(operand.type):
+            return t.bad(node, OperatorMismatch(span=node.span, op=op, left=str(left.type), right=str(right.type)))
+    if isinstance(left, typed.Constant) and isinstance(right, typed.Constant) and left.literal and right.literal:
+        return _folded(t, node, lambda: fold(op, left.value, right.value))  # type: ignore[arg-type]
+    signed = _sign(left, right)
+    operands_type = Int(64, signed)
+    result = I64 if op == "-" else operands_type
+    return typed.Binary(
+        span=node.span, type=result, op=op, signed=signed,
+        left=convert(left, operands_type), right=convert(right, operands_type),
+    )  # fmt: skip
+
+
+def _sign(left: typed.Expr, right: typed.Expr) -> bool:
+    """Signed when either side is; a non-negative literal takes the sign of its partner."""
+    if _is_flexible(left):
+        return as_int(right.type).signed
+    if _is_flexible(right):
+        return as_int(left.type).signed
+    return as_int(left.type).signed or as_int(right.type).signed
+
+
+def _is_flexible(expr: typed.Expr) -> bool:
+    return isinstance(expr, typed.Constant) and expr.literal and expr.value >= 0
+
+
+def _text_plus(t: Typing, node: tree.Node, left: typed.Text, right: typed.Expr) -> typed.Expr:
+    if isinstance(right, typed.Text):
+        data = left.value + right.value
+    elif isinstance(right, typed.Constant) and right.value >= 0:
+        data = left.value[right.value :]
+    else:
+        return t.bad(node, OperatorMismatch(span=node.span, op="+", left=str(left.type), right=str(right.type)))
+    return typed.Text(span=node.span, type=String(len(data) + 1), value=data)
+
+
+def _logical(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
+    for operand in (left, right):
+        if not has_truth(operand.type):
+            return t.bad(node, OperatorUnusable(span=node.span, op=op, type=str(operand.type)))
+    return typed.Logical(span=node.span, type=BOOL, op=op, left=left, right=right)
+
+
+def _comparison(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
+    if isinstance(left, typed.Constant) and isinstance(right, typed.Constant) and left.literal and right.literal:
+        value = int(COMPARISONS[op](left.value, right.value))
+        return typed.Constant(span=node.span, type=BOOL, value=value, literal=True)
+    if isinstance(left, typed.Text) and isinstance(right, typed.Text):
+        value = int(COMPARISONS[op](left.value, right.value))
+        return typed.Constant(span=node.span, type=BOOL, value=value, literal=True)
+    if is_scalar(left.type) and is_scalar(right.type):
+        return _compare_numbers(t, node, op, left, right)
+    return _compare_bytes(t, node, op, left, right)
+
+
+def _compare_numbers(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
+    signed = _sign(left, right)
+    if op in ORDER and _clash(left, right):
+        t.complain(MixedSigns(span=node.span, left=str(left.type), right=str(right.type)))
+    wide = Int(64, signed)
+    pair = [e if isinstance(e.type, Pointer) else convert(e, wide) for e in (left, right)]
+    return typed.Compare(span=node.span, type=BOOL, op=op, left=pair[0], right=pair[1], signed=signed)
+
+
+def _clash(left: typed.Expr, right: typed.Expr) -> bool:
+    a, b = as_int(left.type), as_int(right.type)
+    return a.signed != b.signed and a.bits == b.bits == 64 and not _is_flexible(left) and not _is_flexible(right)
+
+
+def _compare_bytes(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
+    mismatch = OperatorMismatch(span=node.span, op=op, left=str(left.type), right=str(right.type))
+    joined = joined_type(left.type, False, right.type, False)
+    by_value = isinstance(joined, String | Array | Buffer | Tuple | Record)
+    if op in ORDER or joined is None or not by_value:
+        return t.bad(node, mismatch)
+    if not isinstance(joined, String):
+        left, right = convert(left, joined), convert(right, joined)
+    return typed.CompareBytes(span=node.span, type=BOOL, op=op, left=left, right=right)
+
+
+def condition(t: Typing, node: tree.Expr) -> typed.Expr:
+    """An expression in a place that asks for true or false."""
+    value = decay(t.expr(node))
+    if isinstance(value, typed.Bad) or has_truth(value.type):
+        return value
+    return t.bad(node, BadCondition(span=node.span, type=str(value.type)))
+
+
+def ternary(t: Typing, node: tree.Ternary) -> typed.Expr:
+    """`a ? b : c` and `a ?: c`."""
+    test = condition(t, node.condition)
+    then = test if node.then is None else decay(t.expr(node.then))
+    return choose(t, node, test, then, decay(t.expr(node.otherwise)))
+
+
+def choose(t: Typing, node: tree.Node, test: typed.Expr, then: typed.Expr, otherwise: typed.Expr) -> typed.Expr:
+    """A value that depends on a condition: both values get their common type."""
+    if any(isinstance(e, typed.Bad) for e in (test, then, otherwise)):
+        return t.bad(node)
+    if then.type == VOID and otherwise.type == VOID:
+        return typed.Conditional(span=node.span, type=VOID, condition=test, then=then, otherwise=otherwise)
+    joined = joined_type(then.type, _is_flexible(then), otherwise.type, _is_flexible(otherwise))
+    if joined is None:
+        return t.bad(node, TernaryMismatch(span=node.span, left=str(then.type), right=str(otherwise.type)))
+    return typed.Conditional(
+        span=node.span, type=joined, condition=test, then=convert(then, joined), otherwise=convert(otherwise, joined)
+    )
+
+
+def if_expression(t: Typing, node: tree.IfExpr) -> typed.Expr:
+    """`if (c) { a } else { b }` as a value."""
+    return choose(t, node, condition(t, node.condition), t.expr(node.then), t.expr(node.otherwise))
+
+
+def block_expression(t: Typing, node: tree.BlockExpr) -> typed.Expr:
+    """`{ statements; value }`."""
+    with t.scope():
+        body = t.statements(node.statements, node.span)
+        value = t.expr(node.value)
+    if isinstance(value, typed.Bad):
+        return t.bad(node)
+    return typed.BlockValue(span=node.span, type=value.type, statements=body.statements, value=value)
+
+
+def comptime(t: Typing, node: tree.Comptime) -> typed.Expr:
+    """`comptime e`: everything that can be folded is folded anyway."""
+    value = t.expr(node.operand)
+    if isinstance(value, typed.Bad | typed.Constant | typed.Text):
+        return value
+    return t.bad(node, FoldError(span=node.span, why="an operand that is only known at run time"))
+
+
+def increment(t: Typing, node: tree.Increment) -> typed.Expr:
+    """`x++` and its kin: the target becomes a 64-bit integer."""
+    one = typed.Constant(span=node.span, type=I64, value=1, literal=node.op == "++")
+    target = _increment_target(t, node, one)
+    if target is None:
+        return t.bad(node)
+    if isinstance(target.type, Pointer):
+        by = max(sizeof(target.type.target), 1)
+    elif is_integral(target.type):
+        by = 1
+    else:
+        return t.bad(node, OperatorUnusable(span=node.span, op=node.op, type=str(target.type)))
+    return typed.Step(span=node.span, type=target.type, target=target, by=by if node.op == "++" else -by, prefix=node.prefix)
+
+
+def _increment_target(t: Typing, node: tree.Increment, one: typed.Constant) -> typed.ReadVariable | typed.ReadMap | None:
+    match node.target:
+        case tree.Variable():
+            target = variable(t, node.target)
+            if isinstance(target, typed.ReadVariable):
+                if is_integral(target.type):
+                    t.slot(target.variable).grow(replace(one, type=_step_type(target, node.op)))
+                return target
+        case tree.Map() | tree.MapAccess():
+            name = node.target.name if isinstance(node.target, tree.Map) else node.target.map.name
+            slot = t.slots.map(name).value
+            if slot.type is None or is_integral(slot.type):
+                slot.grow(replace(one, type=I64 if slot.type is None or node.op == "--" else Int(64, as_int(slot.type).signed)))
+            target = t.expr(node.target)
+            if isinstance(target, typed.ReadMap) and not isinstance(target.type, Aggregate):
+                return target
+            if isinstance(target, typed.ReadMap):
+                t.complain(OperatorUnusable(span=node.span, op=node.op, type=str(target.type)))
+        case _:
+            t.complain(OperatorUnusable(span=node.span, op=node.op, type="an expression that is no variable and no map"))
+    return None
+
+
+def _step_type(target: typed.Expr, op: str) -> Int:
+    return I64 if op == "--" or as_int(target.type).signed else U64
+
+
+# --- Composites -------------------------------------------------------------------------------------------------------
+
+
+def make_tuple(t: Typing, node: tree.Tuple) -> typed.Expr:
+    """`(a, b)`."""
+    elements = tuple(decay(t.expr(e)) for e in node.elements)
+    if any(isinstance(e, typed.Bad) for e in elements):
+        return t.bad(node)
+    for e in elements:
+        if e.type == VOID or isinstance(e.type, Aggregate):
+            return t.bad(node, OperatorUnusable(span=e.span, op="(,)", type=str(e.type)))
+    return typed.MakeTuple(span=node.span, type=Tuple(tuple(e.type for e in elements)), elements=elements)
+
+
+def make_record(t: Typing, node: tree.Record) -> typed.Expr:
+    """`(a = 1, b = 2)`."""
+    elements = tuple(decay(t.expr(e)) for _, e in node.fields)
+    if any(isinstance(e, typed.Bad) for e in elements):
+        return t.bad(node)
+    fields = tuple((name, e.type) for (name, _), e in zip(node.fields, elements, strict=True))
+    return typed.MakeTuple(span=node.span, type=Record(fields), elements=elements)
+
+
+EXPRESSIONS: dict[type, Callable[[Any, Any], typed.Expr]] = {
+    tree.Integer: integer,
+    tree.Boolean: boolean,
+    tree.String: string,
+    tree.Identifier: calls.identifier,
+    tree.Variable: variable,
+    tree.Map: scalar_map,
+    tree.MapAccess: keyed_map,
+    tree.PositionalParameter: positional,
+    tree.ParameterCount: parameter_count,
+    tree.Unary: unary,
+    tree.Increment: increment,
+    tree.Binary: binary,
+    tree.Ternary: ternary,
+    tree.FieldAccess: members.field_access,
+    tree.TupleAccess: members.tuple_access,
+    tree.Index: members.index,
+    tree.Cast: casts.cast,
+    tree.Tuple: make_tuple,
+    tree.Record: make_record,
+    tree.Call: calls.call,
+    tree.Sizeof: casts.sizeof_of,
+    tree.Offsetof: casts.offsetof_of,
+    tree.Typeinfo: casts.typeinfo_of,
+    tree.Comptime: comptime,
+    tree.BlockExpr: block_expression,
+    tree.IfExpr: if_expression,
+}

@@ -1,0 +1,199 @@
+"""The type rules of everything that follows a value into memory: fields, indices, `*`, pointer arithmetic.
+
+curtask.real_parent.tgid    -> Member(Member(curtask, task_struct.real_parent), task_struct.tgid): int32
+args.filename               -> Argument(…): int8*
+@t.1, $pair.0               -> Part(…)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.complaints.typing import (
+    IndexOutOfBounds,
+    NoFields,
+    NoIndex,
+    NoSuchField,
+    NotDereferenceable,
+    OperatorMismatch,
+    OperatorUnusable,
+)
+from kubebpf.compiler.passes.conversions import convert, decay
+from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import (
+    I8,
+    I64,
+    U64,
+    Array,
+    Field,
+    FunctionType,
+    Int,
+    Pointer,
+    Record,
+    Space,
+    String,
+    Struct,
+    Tuple,
+    Type,
+    Void,
+    sizeof,
+)
+from kubebpf.compiler.types.promote import is_integral
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.passes.typing import Typing
+
+
+def field_access(t: Typing, node: tree.FieldAccess) -> typed.Expr:
+    """`object.name` and `object->name`."""
+    if isinstance(node.object, tree.Identifier | tree.Call) and node.object.name == "args":
+        return _argument(t, node)
+    object_ = t.expr(node.object)
+    if isinstance(object_, typed.Bad):
+        return t.bad(node)
+    if isinstance(object_.type, Record):
+        return _record_field(t, node, object_, object_.type)
+    struct = struct_of(object_.type)
+    if struct is None:
+        return t.bad(node, NoFields(span=node.span, type=str(object_.type), name=node.name))
+    return member(t, node, object_, struct, node.name)
+
+
+def _argument(t: Typing, node: tree.FieldAccess) -> typed.Expr:
+    assert t.context is not None
+    return t.context.argument(t, node, node.name)
+
+
+def struct_of(t: Type) -> Struct | None:
+    """The struct that a value is, or points to."""
+    if isinstance(t, Pointer):
+        t = t.target
+    return t if isinstance(t, Struct) else None
+
+
+def member(t: Typing, node: tree.Node, object_: typed.Expr, struct: Struct, name: str) -> typed.Expr:
+    """The named field of a struct, found through anonymous members as in C."""
+    found = find_field(struct, name)
+    if found is None:
+        names = [f.name for f in _all_fields(struct)]
+        complaint = NoSuchField(span=node.span, type=str(struct), name=name, help=did_you_mean(name, names))
+        return t.bad(node, complaint)
+    space = _space_of(object_)
+    type_ = value_type(found.type, space)
+    return typed.Member(span=node.span, type=type_, object=object_, struct=struct, field=found)
+
+
+def _space_of(object_: typed.Expr) -> Space:
+    if isinstance(object_.type, Pointer):
+        return object_.type.space
+    if isinstance(object_, typed.Member | typed.Element):
+        return _space_of(object_.object)
+    return _space_of(object_.pointer) if isinstance(object_, typed.Dereference) else Space.KERNEL
+
+
+def value_type(t: Type, space: Space) -> Type:
+    """The type of a member when it is read: an array of char is a string; a pointer found in user memory points to user memory."""
+    match t:
+        case Array(element=Int(role="char"), length=n) if n:
+            return String(n)
+        case Pointer(target=target, space=own):
+            return Pointer(target, Space.USER if Space.USER in (space, own) else Space.KERNEL)
+        case _:
+            return t
+
+
+def find_field(struct: Struct, name: str) -> Field | None:
+    """A field by name, with its offsets counted from the outermost struct; anonymous members are looked through."""
+    for f in struct.fields:
+        if f.name == name:
+            return f
+        if not f.name and isinstance(f.type, Struct):
+            inner = find_field(f.type, name)
+            if inner is not None:
+                return replace(inner, offset=f.offset + inner.offset, bit_offset=f.bit_offset + inner.bit_offset)
+    return None
+
+
+def _all_fields(struct: Struct) -> list[Field]:
+    fields = []
+    for f in struct.fields:
+        fields += _all_fields(f.type) if not f.name and isinstance(f.type, Struct) else [f]
+    return fields
+
+
+def _record_field(t: Typing, node: tree.FieldAccess, object_: typed.Expr, record: Record) -> typed.Expr:
+    names = [n for n, _ in record.fields]
+    if node.name not in names:
+        complaint = NoSuchField(span=node.span, type=str(record), name=node.name, help=did_you_mean(node.name, names))
+        return t.bad(node, complaint)
+    i = names.index(node.name)
+    return typed.Part(span=node.span, type=record.fields[i][1], object=object_, index=i)
+
+
+def tuple_access(t: Typing, node: tree.TupleAccess) -> typed.Expr:
+    """`tuple.N`."""
+    object_ = t.expr(node.object)
+    if isinstance(object_, typed.Bad):
+        return t.bad(node)
+    if not isinstance(object_.type, Tuple) or node.index >= len(object_.type.elements):
+        return t.bad(node, NoIndex(span=node.span, index=str(node.index), type=str(object_.type)))
+    return typed.Part(span=node.span, type=object_.type.elements[node.index], object=object_, index=node.index)
+
+
+def index(t: Typing, node: tree.Index) -> typed.Expr:
+    """`array[i]`, `pointer[i]`, `"text"[i]`."""
+    object_, at = t.expr(node.object), decay(t.expr(node.index))
+    if isinstance(object_, typed.Bad) or isinstance(at, typed.Bad):
+        return t.bad(node)
+    if not is_integral(at.type):
+        return t.bad(node, OperatorUnusable(span=node.index.span, op="[]", type=str(at.type)))
+    match object_.type:
+        case Array(element=element, length=length):
+            return _array_element(t, node, object_, at, element, length)
+        case String(size=size):
+            return _array_element(t, node, object_, at, I8, size)
+        case Pointer(target=target) if not isinstance(target, Void | FunctionType):
+            read = value_type(target, object_.type.space)
+            return typed.Element(span=node.span, type=read, object=object_, index=convert(at, I64), array=None)
+        case _:
+            return t.bad(node, NoIndex(span=node.span, index="…", type=str(object_.type)))
+
+
+def _array_element(t: Typing, node: tree.Index, object_: typed.Expr, at: typed.Expr, element: Type, length: int) -> typed.Expr:
+    if isinstance(at, typed.Constant) and length and not 0 <= at.value < length:
+        return t.bad(node, IndexOutOfBounds(span=node.span, index=at.value, length=length))
+    read = value_type(element, _space_of(object_))
+    array = Array(element, length)
+    return typed.Element(span=node.span, type=read, object=object_, index=convert(at, U64), array=array)
+
+
+def dereference(t: Typing, node: tree.Unary) -> typed.Expr:
+    """`*pointer`; a plain integer is taken for a pointer to uint64, as upstream does for kaddr()."""
+    pointer = decay(t.expr(node.operand))
+    if isinstance(pointer, typed.Bad):
+        return pointer
+    if is_integral(pointer.type):
+        pointer = convert(pointer, Pointer(U64, Space.KERNEL))
+    if not isinstance(pointer.type, Pointer):
+        return t.bad(node, NotDereferenceable(span=node.span, type=str(pointer.type)))
+    target = pointer.type.target
+    if isinstance(target, Void | FunctionType):
+        return t.bad(
+            node, NotDereferenceable(span=node.span, type=str(pointer.type), hint="Cast it to a pointer to what is there.")
+        )
+    return typed.Dereference(span=node.span, type=value_type(target, pointer.type.space), pointer=pointer)
+
+
+def pointer_arithmetic(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
+    """`pointer + n`, `n + pointer`, `pointer - n`: counted in elements."""
+    if op == "+" and isinstance(right.type, Pointer):
+        left, right = right, left
+    mismatch = OperatorMismatch(span=node.span, op=op, left=str(left.type), right=str(right.type))
+    if op not in ("+", "-") or not isinstance(left.type, Pointer) or not is_integral(right.type):
+        return t.bad(node, mismatch)
+    size = typed.Constant(span=node.span, type=I64, value=max(sizeof(left.type.target), 1))
+    step = typed.Binary(span=right.span, type=I64, op="*", left=convert(right, I64), right=size, signed=True)
+    return typed.Binary(span=node.span, type=left.type, op=op, left=left, right=step, signed=True)

@@ -1,0 +1,262 @@
+"""The type rules of statements; the table at the end is the dispatch.
+
+@x[pid] = count()    -> Feed: the map's value becomes an aggregate
+$x = 1               -> SetVariable: declares $x here when no scope around has it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kubebpf.compiler.builtins.registry import BUILTINS
+from kubebpf.compiler.complaints.typing import (
+    AggregateCopied,
+    AggregateToVariable,
+    AssignMismatch,
+    ConstantTooLarge,
+    OperatorUnusable,
+    Redeclared,
+    ValueDiscarded,
+)
+from kubebpf.compiler.passes import casts
+from kubebpf.compiler.passes.calls import arguments_fit
+from kubebpf.compiler.passes.conversions import convert, decay
+from kubebpf.compiler.passes.expressions import binary_of, condition
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import VOID, Aggregate, Int, String
+from kubebpf.compiler.types.promote import fits
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.passes.typing import Typing
+
+
+def block(t: Typing, node: tree.Block) -> typed.Statement:
+    """`{ … }`."""
+    return t.block(node)
+
+
+def expression(t: Typing, node: tree.ExprStatement) -> typed.Statement | None:
+    """An expression for its effect."""
+    value = t.expr(node.value)
+    if isinstance(value, typed.Bad):
+        return None
+    if value.type != VOID and not isinstance(value, typed.Step | typed.BlockValue) and not _is_delete(value):
+        t.complain(ValueDiscarded(span=node.value.span))
+    return typed.Evaluate(span=node.span, value=value)
+
+
+def _is_delete(value: typed.Expr) -> bool:
+    return isinstance(value, typed.Call) and value.builtin.name == "delete"
+
+
+def discard(t: Typing, node: tree.Discard) -> typed.Statement | None:
+    """`_ = e`."""
+    value = t.expr(node.value)
+    return None if isinstance(value, typed.Bad) else typed.Evaluate(span=node.span, value=value, discarded=False)
+
+
+def assign(t: Typing, node: tree.Assign) -> typed.Statement | None:
+    """`target op value`."""
+    match node.target:
+        case tree.Variable():
+            return _assign_variable(t, node, node.target)
+        case tree.Map():
+            return _assign_map(t, node, node.target.name, None)
+        case tree.MapAccess():
+            return _assign_map(t, node, node.target.map.name, node.target.key)
+        case _:
+            t.complain(OperatorUnusable(span=node.span, op=node.op, type="an expression that is no variable and no map"))
+            return None
+
+
+def _new_value(t: Typing, node: tree.Assign) -> typed.Expr:
+    """The value to store; `x op= v` is `x = x op v`."""
+    if node.op == "=":
+        return decay(t.expr(node.value))
+    old, value = decay(t.expr(node.target)), decay(t.expr(node.value))
+    if isinstance(old, typed.Bad) or isinstance(value, typed.Bad):
+        return t.bad(node)
+    return binary_of(t, node, node.op[:-1], old, value)
+
+
+def _assign_variable(t: Typing, node: tree.Assign, target: tree.Variable) -> typed.Statement | None:
+    value = _new_value(t, node)
+    if isinstance(value, typed.Bad):
+        # The variable exists all the same: what follows shall not be called undefined.
+        if t.lookup(target.name) is None and node.op == "=":
+            t.declare(target)
+        return None
+    if isinstance(value.type, Aggregate):
+        t.complain(AggregateToVariable(span=node.span, type=str(value.type)))
+        return None
+    return _store(t, node, t.lookup(target.name) or t.declare(target), value)
+
+
+def _store(t: Typing, node: tree.Node, variable: typed.Variable, value: typed.Expr) -> typed.Statement | None:
+    slot = t.slot(variable)
+    if slot.declared and slot.type is not None:
+        return _store_declared(t, node, variable, value)
+    before = slot.type
+    if value.type == VOID or not slot.grow(value):
+        what = AssignMismatch(span=node.span, name=variable.name, what="variable", found=str(value.type), expected=str(before))
+        t.complain(what)
+        return None
+    assert slot.type is not None
+    variable.type = slot.type
+    return typed.SetVariable(span=node.span, variable=variable, value=convert(value, slot.type))
+
+
+def _store_declared(t: Typing, node: tree.Node, variable: typed.Variable, value: typed.Expr) -> typed.Statement | None:
+    """A variable with a written type keeps it: what does not fit is an error."""
+    wanted = variable.type
+    if isinstance(wanted, Int) and isinstance(value, typed.Constant) and value.literal and not fits(value.value, wanted):
+        t.complain(ConstantTooLarge(span=node.span, name=variable.name, value=value.value, type=str(wanted)))
+        return None
+    slot = type(t.slot(variable))(wanted, flexible=False)
+    fit = slot.grow(value) and (slot.type == wanted or isinstance(wanted, Int))
+    if not fit or (isinstance(wanted, String) and slot.type != wanted):
+        what = AssignMismatch(span=node.span, name=variable.name, what="variable", found=str(value.type), expected=str(wanted))
+        t.complain(what)
+        return None
+    return typed.SetVariable(span=node.span, variable=variable, value=convert(value, wanted))
+
+
+def _assign_map(t: Typing, node: tree.Assign, name: str, key: tree.Expr | None) -> typed.Statement | None:
+    if node.op == "=" and isinstance(node.value, tree.Call):
+        builtin = BUILTINS.get(node.value.name)
+        if builtin is not None and builtin.aggregate:
+            return _feed(t, node, name, key)
+    value = _map_value(t, node, name)
+    info, typed_key, ok = t.access(name, key, node.target.span)
+    if not ok or isinstance(value, typed.Bad):
+        t.slots.map(name).attempted = True
+        return None
+    slot = t.slots.map(name).value
+    before = slot.type
+    if value.type == VOID or not slot.grow(value):
+        t.complain(AssignMismatch(span=node.span, name=name, what="map", found=str(value.type), expected=str(before)))
+        return None
+    assert slot.type is not None
+    info.value = slot.type
+    return typed.SetMap(span=node.span, map=info, key=typed_key, value=convert(value, slot.type))
+
+
+def _map_value(t: Typing, node: tree.Assign, name: str) -> typed.Expr:
+    """The value to store in a map; aggregates are not copied, and what only the node can print is not computed with."""
+    if node.op == "=":
+        value = t.expr(node.value)
+        if isinstance(value, typed.ReadMap) and isinstance(value.type, Aggregate):
+            call = f"{value.type.kind}({'' if value.type.kind == 'count' else '...'})"
+            target = name if isinstance(node.target, tree.Map) else f"{name}[...]"
+            return t.bad(node, AggregateCopied(span=node.span, type=str(value.type), map=target, call=call))
+        return decay(value)
+    return _new_value(t, node)
+
+
+def _feed(t: Typing, node: tree.Assign, name: str, key: tree.Expr | None) -> typed.Statement | None:
+    assert isinstance(node.value, tree.Call)
+    builtin = BUILTINS[node.value.name]
+    if not arguments_fit(t, builtin, node.value):
+        t.access(name, key, node.target.span)
+        return None
+    fed = builtin.check(t, node.value)
+    info, typed_key, ok = t.access(name, key, node.target.span)
+    if not ok or isinstance(fed, typed.Bad):
+        t.slots.map(name).attempted = True
+        return None
+    slot = t.slots.map(name).value
+    before = slot.type
+    if not slot.grow(fed):
+        t.complain(AssignMismatch(span=node.span, name=name, what="map", found=str(fed.type), expected=str(before)))
+        return None
+    assert isinstance(fed, typed.Call)
+    assert slot.type is not None
+    info.value = slot.type
+    return typed.Feed(span=node.span, map=info, key=typed_key, argument=fed.arguments[0] if fed.arguments else None)
+
+
+def let(t: Typing, node: tree.Let) -> typed.Statement | None:
+    """`let $x: T = e`."""
+    if t.lookup(node.variable.name) is not None:
+        t.complain(Redeclared(span=node.span, name=node.variable.name))
+        return None
+    value = decay(t.expr(node.value)) if node.value is not None else None
+    variable = t.declare(node.variable)
+    slot = t.slot(variable)
+    if node.type is not None:
+        wanted = casts.type_of(t, node.type)
+        if wanted is None:
+            return None
+        slot.type, slot.declared, slot.flexible = wanted, True, False
+        variable.type = wanted
+    if value is None:
+        return typed.SetVariable(span=node.span, variable=variable, value=None)
+    if isinstance(value, typed.Bad):
+        return None
+    return _store(t, node, variable, value)
+
+
+def if_(t: Typing, node: tree.If) -> typed.Statement | None:
+    """`if`; a constant condition under comptime leaves the dead branch unseen."""
+    test = condition(t, node.condition)
+    if (node.comptime or isinstance(node.condition, tree.Comptime)) and isinstance(test, typed.Constant | typed.Text):
+        taken = node.then if test.value else node.otherwise
+        return None if taken is None else t.statement(taken)
+    then = t.block(node.then)
+    otherwise = None
+    if isinstance(node.otherwise, tree.Block):
+        otherwise = t.block(node.otherwise)
+    elif node.otherwise is not None:
+        inner = if_(t, node.otherwise)
+        otherwise = typed.Block(span=node.otherwise.span, statements=(inner,) if inner else ())
+    if isinstance(test, typed.Bad):
+        return None
+    return typed.If(span=node.span, condition=test, then=then, otherwise=otherwise)
+
+
+def return_(t: Typing, node: tree.Return) -> typed.Statement | None:
+    """`return`."""
+    value = None if node.value is None else t.expr(node.value)
+    return None if isinstance(value, typed.Bad) else typed.Return(span=node.span, value=value)
+
+
+def unroll(t: Typing, node: tree.Unroll) -> typed.Statement | None:
+    """`unroll(n) { … }`: the body n times, each in a scope of its own."""
+    count = t.expr(node.count)
+    if not isinstance(count, typed.Constant):
+        if not isinstance(count, typed.Bad):
+            t.not_yet(node, "unroll with a count that is only known at run time")
+        return None
+    if not 1 <= count.value <= 100:
+        t.not_yet(
+            node, f"unroll({count.value}): the count must be from 1 to 100;" if count.value < 1 else "unroll of more than 100"
+        )
+        return None
+    return typed.Block(span=node.span, statements=tuple(t.block(node.body) for _ in range(count.value)))
+
+
+def _later(what: str) -> Callable[[Typing, Any], typed.Statement | None]:
+    def refuse(t: Typing, node: tree.Node) -> typed.Statement | None:
+        t.not_yet(node, what)
+        return None
+
+    return refuse
+
+
+STATEMENTS: dict[type, Callable[[Any, Any], typed.Statement | None]] = {
+    tree.Block: block,
+    tree.ExprStatement: expression,
+    tree.Discard: discard,
+    tree.Assign: assign,
+    tree.Let: let,
+    tree.If: if_,
+    tree.Return: return_,
+    tree.Unroll: unroll,
+    tree.While: _later("while"),
+    tree.For: _later("for"),
+    tree.Break: _later("break"),
+    tree.Continue: _later("continue"),
+    tree.Import: _later("import inside a body"),
+}

@@ -1,0 +1,240 @@
+"""Type inference and checking: the syntax tree goes in, the typed tree comes out.
+
+Variables and maps get their types from the whole program, so the bodies are typed again and again until nothing more is learnt; a
+last round, with all types known, keeps its tree and its diagnostics:
+
+    begin { @a = 1; @b = @a }  interval:s:1 { @a = (uint64)nsecs }      -> @a: uint64, @b: uint64
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.builtins.registry import BUILTINS
+from kubebpf.compiler.complaints.base import Complaint, Report
+from kubebpf.compiler.complaints.typing import KeyMismatch, KeyMissing, KeyUnexpected, NotBuiltYet
+from kubebpf.compiler.kernel.view import KernelView
+from kubebpf.compiler.passes.conversions import convert, decay
+from kubebpf.compiler.passes.expressions import EXPRESSIONS
+from kubebpf.compiler.passes.probes import type_probe
+from kubebpf.compiler.passes.slots import Slot, Slots
+from kubebpf.compiler.passes.statements import STATEMENTS
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.syntax.span import Span
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import VOID, Type
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.builtins.record import Builtin
+    from kubebpf.compiler.options import CompileOptions, Settings
+    from kubebpf.compiler.probes.record import Context
+
+ROUNDS = 32  # more than any chain of assignments that a person writes; a program that needs more is refused
+
+
+@dataclass
+class Typing:
+    """The state of one round and the slots that all rounds share.
+
+    Args:
+        report: where the last round's diagnostics go.
+        view: the kernel that names are looked up in.
+        options: how the program is compiled.
+        settings: the config block.
+    """
+
+    report: Report
+    view: KernelView
+    options: CompileOptions
+    settings: Settings
+    slots: Slots = field(default_factory=Slots)
+    final: bool = False
+    context: Context | None = None
+    strings: list[str] = field(default_factory=list)
+    unsafe: set[str] = field(default_factory=set)
+    maps: dict[str, typed.MapInfo] = field(default_factory=dict)
+    loops: int = 0
+    _scopes: list[dict[str, typed.Variable]] = field(default_factory=list)
+    _seen: dict[tuple[object, ...], int] = field(default_factory=dict)
+    _variables: dict[tuple[object, ...], typed.Variable] = field(default_factory=dict)
+    _slot_of: dict[int, Slot] = field(default_factory=dict)
+
+    # -- diagnostics ---------------------------------------------------------------------------------------------------
+
+    def complain(self, complaint: Complaint) -> None:
+        """Report, but only in the last round: in earlier ones a type may still be unknown."""
+        if self.final:
+            self.report.add(complaint)
+
+    def bad(self, node: tree.Node, complaint: Complaint | None = None) -> typed.Bad:
+        """The expression that stands for a mistake."""
+        if complaint is not None:
+            self.complain(complaint)
+        return typed.Bad(span=node.span, type=VOID)
+
+    def not_yet(self, node: tree.Node, what: str) -> typed.Bad:
+        """Refuse a part of the language that is not built."""
+        return self.bad(node, NotBuiltYet(span=node.span, what=what))
+
+    def is_builtin(self, name: str) -> bool:
+        """Whether the language defines the name."""
+        return name in BUILTINS
+
+    def builtin(self, name: str) -> Builtin:
+        """The record behind a name that is known to be a builtin's."""
+        return BUILTINS["arg0" if name.startswith("arg") and name[3:].isdigit() else name]
+
+    def value(self, node: tree.Expr | tree.TypeSyntax) -> typed.Expr:
+        """An argument of a call as a value; an aggregate becomes its number."""
+        if isinstance(node, tree.NamedType | tree.PointerType | tree.ArrayType | tree.TypeofType | tree.TupleType):
+            return self.not_yet(node, "a type as an argument")
+        return decay(self.expr(node))
+
+    # -- walking -------------------------------------------------------------------------------------------------------
+
+    def expr(self, node: tree.Expr) -> typed.Expr:
+        """Type an expression."""
+        return EXPRESSIONS[type(node)](self, node)
+
+    def statement(self, node: tree.Statement) -> typed.Statement | None:
+        """Type a statement; None when nothing is left of it."""
+        return STATEMENTS[type(node)](self, node)
+
+    def block(self, node: tree.Block) -> typed.Block:
+        """Type a block in a scope of its own."""
+        with self.scope():
+            return self.statements(node.statements, node.span)
+
+    def statements(self, nodes: tuple[tree.Statement, ...], span: Span) -> typed.Block:
+        """Type statements in the present scope."""
+        done = [self.statement(s) for s in nodes]
+        return typed.Block(span=span, statements=tuple(s for s in done if s is not None))
+
+    # -- variables -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Variables declared inside are gone behind it."""
+        self._scopes.append({})
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+
+    def lookup(self, name: str) -> typed.Variable | None:
+        """The visible variable of that name."""
+        return next((s[name] for s in reversed(self._scopes) if name in s), None)
+
+    def visible_variables(self) -> list[str]:
+        """The names that a misspelt one could have meant."""
+        return [name for s in self._scopes for name in s]
+
+    def declare(self, node: tree.Variable) -> typed.Variable:
+        """A new variable in the innermost scope. The n-th declaration at one place is one variable in every round."""
+        place = (node.span.file, node.span.start, node.span.end, node.name)
+        self._seen[place] = n = self._seen.get(place, -1) + 1
+        key = (*place, n)
+        variable = self._variables.get(key)
+        if variable is None:
+            variable = self._variables[key] = typed.Variable(node.name, VOID, node.span)
+        slot = self.slots.variable(key)
+        variable.type = slot.type or VOID
+        self._scopes[-1][node.name] = variable
+        self._slot_of[id(variable)] = slot
+        return variable
+
+    def slot(self, variable: typed.Variable) -> Slot:
+        """The slot behind a variable."""
+        return self._slot_of[id(variable)]
+
+    # -- maps ----------------------------------------------------------------------------------------------------------
+
+    def map(self, name: str, span: Span) -> typed.MapInfo:
+        """The map of that name, with what is known of its types."""
+        slots = self.slots.map(name)
+        if slots.span is None:
+            slots.span = span
+        info = self.maps.get(name)
+        if info is None:
+            info = self.maps[name] = typed.MapInfo(name, None, VOID, slots.kind, slots.max_entries, slots.span)
+        info.key = slots.key.type if slots.keyed else None
+        info.value = slots.value.type or VOID
+        return info
+
+    def used_maps(self) -> list[typed.MapInfo]:
+        """The maps of the program, by name, with their final types; declared ones that nothing uses are left out."""
+        return [self.map(name, Span(0, 0)) for name in sorted(self.maps) if self.slots.map(name).value.type is not None]
+
+    def access(self, name: str, key: tree.Expr | None, span: Span) -> tuple[typed.MapInfo, typed.Expr | None, bool]:
+        """Use a map with a key or without.
+
+        Returns: the map, its key typed (converted to the key's final type in the last round), and whether all was well.
+        """
+        slots = self.slots.map(name)
+        if slots.keyed is None:
+            slots.keyed = key is not None
+        elif slots.keyed != (key is not None):
+            complaint = KeyMissing if slots.keyed else KeyUnexpected
+            self.complain(complaint(span=span, name=name))
+            return self.map(name, span), None, False
+        typed_key = None if key is None else self.map_key(name, self.expr(key), span)
+        ok = key is None or not isinstance(typed_key, typed.Bad)
+        return self.map(name, span), typed_key, ok
+
+    def map_key(self, name: str, key: typed.Expr, span: Span) -> typed.Expr:
+        """Let a map's key type grow by this key, and convert the key to it."""
+        if isinstance(key, typed.Bad):
+            return key
+        key = decay(key)
+        slot = self.slots.map(name).key
+        if slot.type is not None and not slot.grow(key):
+            return self.bad_expr(
+                key, KeyMismatch(span=span, name=name, found=_arguments(key.type), expected=_arguments(slot.type))
+            )
+        if slot.type is None:
+            slot.grow(key)
+        assert slot.type is not None
+        return convert(key, slot.type)
+
+    def bad_expr(self, expr: typed.Expr, complaint: Complaint) -> typed.Bad:
+        """As bad, for a place that is already typed."""
+        self.complain(complaint)
+        return typed.Bad(span=expr.span, type=VOID)
+
+    # -- strings of the manifest ---------------------------------------------------------------------------------------
+
+    def string_index(self, text: str) -> int:
+        """The number of a text in the manifest's strings."""
+        if text not in self.strings:
+            self.strings.append(text)
+        return self.strings.index(text)
+
+    def start_round(self, *, final: bool) -> None:
+        """Forget everything but the slots."""
+        self.final = final
+        self._seen, self._scopes, self._slot_of = {}, [], {}
+        self.strings.clear()
+
+
+def _arguments(t: Type) -> str:
+    return str(t)
+
+
+def infer(typing: Typing, probes: tuple[tree.Probe, ...]) -> tuple[typed.Probe, ...]:
+    """Type all probes until the slots are still, then once more for good.
+
+    Returns: the typed probes; diagnostics are in the report.
+    """
+    before: tuple[object, ...] | None = None
+    for _ in range(ROUNDS):
+        typing.start_round(final=False)
+        for probe in probes:
+            type_probe(typing, probe)
+        if (now := typing.slots.snapshot()) == before:
+            break
+        before = now
+    typing.start_round(final=True)
+    return tuple(p for probe in probes for p in type_probe(typing, probe))

@@ -1,0 +1,84 @@
+"""From text to Artifact: the table of contents of the compiler.
+
+compilation = compile_script('begin { print(1) }', KernelView.running(), CompileOptions())
+compilation.artifact.elf, compilation.report.errors
+
+text -> parse -> read_config -> declare_maps -> infer -> finish -> emit -> Artifact
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kubebpf.compiler.artifact.artifact import Artifact
+from kubebpf.compiler.complaints.base import Report
+from kubebpf.compiler.emit.program import emit
+from kubebpf.compiler.kernel.view import KernelView
+from kubebpf.compiler.options import CompileOptions, Settings
+from kubebpf.compiler.passes.config import read_config
+from kubebpf.compiler.passes.declarations import declare_maps, refuse_unbuilt
+from kubebpf.compiler.passes.typing import Typing, infer
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.syntax.parser import parse
+from kubebpf.compiler.syntax.span import Source
+from kubebpf.compiler.types import typed
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What came of a text: an artifact, or None and at least one error in the report."""
+
+    artifact: Artifact | None
+    report: Report
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A program that passed all checks, or None, with the settings and the diagnostics."""
+
+    program: typed.Program | None
+    settings: Settings
+    report: Report
+
+
+def compile_script(text: str, view: KernelView, options: CompileOptions) -> Compilation:
+    """Compile a program.
+
+    Args:
+        text: the program.
+        view: the kernel that it is compiled against.
+        options: see CompileOptions.
+    Returns: the artifact, or the diagnostics that stand in its way. Equal arguments give equal bytes.
+    """
+    checked = check_script(text, view, options)
+    if checked.program is None:
+        return Compilation(None, checked.report)
+    artifact = emit(checked.program, checked.report.sources[0], options, checked.settings)
+    return Compilation(artifact, checked.report)
+
+
+def check_script(text: str, view: KernelView, options: CompileOptions) -> Checked:
+    """Everything but the code: diagnostics of all passes at once."""
+    source = Source(options.source_name, text)
+    report = Report([source])
+    syntax = parse(source, report)
+    settings = read_config(syntax.config, report)
+    if report.errors:
+        return Checked(None, settings, report)
+    program = _analyse(syntax, view, options, settings, report)
+    return Checked(None if report.errors else program, settings, report)
+
+
+def _analyse(
+    syntax: tree.Program, view: KernelView, options: CompileOptions, settings: Settings, report: Report
+) -> typed.Program:
+    refuse_unbuilt(syntax, report)
+    typing = Typing(report, view, options, settings)
+    declare_maps(typing, syntax.map_declarations)
+    probes = infer(typing, syntax.probes)
+    return typed.Program(
+        probes=probes,
+        maps=tuple(typing.used_maps()),
+        strings=tuple(typing.strings),
+        unsafe=tuple(sorted(typing.unsafe)),
+    )

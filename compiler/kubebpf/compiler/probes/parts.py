@@ -1,0 +1,25 @@
+"""Reading the parts of an attach point."""
+
+from __future__ import annotations
+
+from kubebpf.compiler.syntax import literals, tree
+from kubebpf.compiler.syntax.span import Span
+
+
+def number_of(text: str) -> int | None:
+    """The number that a part is (`100`, `0x1f`, `10ms` in nanoseconds), or None."""
+    if not text[:1].isdigit() or literals.integer_end(text, 0) != len(text):
+        return None
+    read = literals.integer(text, Span(0, len(text)))
+    return None if read.complaint else read.value
+
+
+def has_wildcard(part: str) -> bool:
+    """Whether a part is a pattern."""
+    return "*" in part or "[" in part
+
+
+def full_text(node: tree.AttachPoint) -> str:
+    """The attach point as written, with its provider spelled out."""
+    _, colon, rest = node.text.partition(":")
+    return f"{node.provider}{colon}{rest}"

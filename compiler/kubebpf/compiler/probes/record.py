@@ -1,0 +1,123 @@
+"""A probe provider is one record: how its attach points are checked, which ELF section its programs go to, what they can ask for.
+
+INTERVAL = Provider("interval", check=check_period, section=lambda t: "perf_event", scoped=False, …)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.complaints.typing import WrongProbe
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import Space
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.passes.typing import Typing
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An attach point that was checked.
+
+    Args:
+        provider: its record.
+        text: the attach point with the provider spelled out.
+        parts: what the node needs to attach it; goes into the manifest as it is.
+        wildcard: the node expands it.
+        details: what the provider's own functions need to type arguments.
+    """
+
+    provider: Provider
+    text: str
+    node: tree.AttachPoint
+    parts: dict[str, str | int] = field(default_factory=dict)
+    wildcard: bool = False
+    details: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawArgument:
+    """Argument `index` of a program whose context is an array of u64 (tp_btf)."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register in the pt_regs that is the program's context: `arg0`…`arg5`, `retval`."""
+
+    role: str
+
+
+Typist = Callable[["Typing", tree.Expr, Target, str], typed.Expr]
+
+
+def refuses(what: str) -> Typist:
+    """The typist of a provider that does not have `what`."""
+
+    def refuse(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
+        return t.bad(node, WrongProbe(span=node.span, name=what, provider=target.provider.name))
+
+    return refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One kind of probe.
+
+    Args:
+        name: as programs spell it in full.
+        check: the parts of an attach point checked; None after a diagnostic.
+        section: the ELF section of the program: libbpf reads the program type from it.
+        scoped: whether the scope predicate stands in front of the program of a namespaced trace.
+        current_is_cause: whether the task that runs is the one that the event is about.
+        preemptible: whether another program may run on this CPU in the middle of this one (uprobes run with migration disabled, but not
+            preemption: bpf_prog_run_array_uprobe, kernel/trace/bpf_trace.c), so that per-CPU updates have to be atomic.
+        space: where a number cast to a pointer points to.
+        argument: types `args.name`.
+        numbered: types `argN`.
+        result: types `retval`.
+    """
+
+    name: str
+    check: Callable[[Typing, tree.AttachPoint], Target | None]
+    section: Callable[[Target], str]
+    scoped: bool = True
+    current_is_cause: bool = True
+    preemptible: bool = False
+    space: Space = Space.KERNEL
+    argument: Typist = refuses("args")
+    numbered: Typist = refuses("argN")
+    result: Typist = refuses("retval")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The probe whose body is being typed."""
+
+    target: Target
+
+    @property
+    def provider(self) -> Provider:
+        """Its provider."""
+        return self.target.provider
+
+    @property
+    def default_space(self) -> Space:
+        """Where a number cast to a pointer points to here."""
+        return self.provider.space
+
+    def argument(self, t: Typing, node: tree.Expr, name: str) -> typed.Expr:
+        """`args.name`."""
+        return self.provider.argument(t, node, self.target, name)
+
+    def numbered(self, t: Typing, node: tree.Expr, index: int) -> typed.Expr:
+        """`argN`."""
+        return self.provider.numbered(t, node, self.target, str(index))
+
+    def result(self, t: Typing, node: tree.Expr) -> typed.Expr:
+        """`retval`."""
+        return self.provider.result(t, node, self.target, "")

@@ -1,0 +1,107 @@
+"""tracepoint and rawtracepoint: the kernel's own trace points, with their arguments by name.
+
+tracepoint:syscalls:sys_enter_openat { args.filename }     rawtracepoint:sched_switch { args.prev.pid }
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.complaints.typing import BadAttachPoint, NoSuchField, UnknownProbe
+from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.probes.parts import full_text, has_wildcard
+from kubebpf.compiler.probes.record import Provider, RawArgument, Target, refuses
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import U64
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.kernel.btf import Function
+    from kubebpf.compiler.kernel.tracepoints import TracepointArgs
+    from kubebpf.compiler.passes.typing import Typing
+
+
+def _check_tracepoint(t: Typing, node: tree.AttachPoint) -> Target | None:
+    if len(node.parts) != 2 or not all(node.parts):
+        t.complain(
+            BadAttachPoint(
+                span=node.span, problem="tracepoint probe must have a category and an event: tracepoint:sched:sched_switch"
+            )
+        )
+        return None
+    category, event = node.parts
+    parts: dict[str, str | int] = {"category": category, "event": event}
+    if has_wildcard(category) or has_wildcard(event):
+        return Target(TRACEPOINT, full_text(node), node, parts, wildcard=True)
+    found = t.view.tracepoint(category, event)
+    if found is None:
+        names = [e for c, e in t.view.tracepoints() if c == category] or [c for c, _ in t.view.tracepoints()]
+        hint = did_you_mean(event, names) or did_you_mean(category, names)
+        t.complain(UnknownProbe(span=node.span, what="tracepoint", name=f"{category}:{event}", help=hint))
+        return None
+    return Target(TRACEPOINT, full_text(node), node, parts, details=found)
+
+
+def _tracepoint_argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
+    args: TracepointArgs | None = target.details  # type: ignore[assignment]
+    if args is None:
+        return t.not_yet(node, "args in a tracepoint probe with a wildcard")
+    if not args.known:
+        return typed.Argument(span=node.span, type=U64, access=None)
+    found = args.field(name)
+    if found is None:
+        help_ = did_you_mean(name, [f.name for f in args.fields])
+        what = f"struct _tracepoint_{args.category}_{args.event}"
+        return t.bad(node, NoSuchField(span=node.span, type=what, name=name, help=help_))
+    return typed.Argument(span=node.span, type=found.type, access=found)
+
+
+def _tracepoint_section(target: Target) -> str:
+    return "tracepoint" if target.wildcard else f"tracepoint/{target.parts['category']}/{target.parts['event']}"
+
+
+def _check_raw(t: Typing, node: tree.AttachPoint) -> Target | None:
+    if not 1 <= len(node.parts) <= 2 or not all(node.parts):
+        t.complain(BadAttachPoint(span=node.span, problem="rawtracepoint probe must have an event: rawtracepoint:sched_switch"))
+        return None
+    event = node.parts[-1]
+    if has_wildcard(event):
+        t.not_yet(node, "a wildcard in a rawtracepoint")
+        return None
+    found = t.view.rawtracepoint(event)
+    if found is None:
+        hint = did_you_mean(event, t.view.raw_tracepoints())
+        t.complain(UnknownProbe(span=node.span, what="rawtracepoint", name=event, help=hint))
+        return None
+    return Target(RAWTRACEPOINT, full_text(node), node, {"event": event}, details=found)
+
+
+def _raw_argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
+    function: Function = target.details  # type: ignore[assignment]
+    for i, (parameter, type_) in enumerate(function.params):
+        if parameter == name:
+            return typed.Argument(span=node.span, type=type_, access=RawArgument(i))
+    if not function.known:
+        return typed.Argument(span=node.span, type=U64, access=None)
+    hint = did_you_mean(name, [p for p, _ in function.params])
+    return t.bad(node, NoSuchField(span=node.span, type=f"rawtracepoint:{function.name}", name=name, help=hint))
+
+
+def _raw_numbered(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
+    function: Function = target.details  # type: ignore[assignment]
+    index = int(name)
+    if function.known and index >= len(function.params):
+        what = f"rawtracepoint:{function.name} with {len(function.params)} arguments"
+        return t.bad(node, NoSuchField(span=node.span, type=what, name=f"arg{name}"))
+    return typed.Argument(span=node.span, type=U64, access=RawArgument(index))
+
+
+TRACEPOINT = Provider("tracepoint", _check_tracepoint, _tracepoint_section, argument=_tracepoint_argument)
+RAWTRACEPOINT = Provider(
+    "rawtracepoint",
+    _check_raw,
+    lambda target: f"tp_btf/{target.parts['event']}",
+    argument=_raw_argument,
+    numbered=_raw_numbered,
+    result=refuses("retval"),
+)

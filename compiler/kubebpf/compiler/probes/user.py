@@ -1,0 +1,58 @@
+"""uprobe and uretprobe: functions of user programs and libraries. Paths and symbols are resolved on the node.
+
+uprobe:/bin/bash:readline    uprobe:libc:malloc+4    uretprobe:/usr/bin/python3:main    uprobe:/bin/sh:0x1234
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.complaints.typing import BadAttachPoint
+from kubebpf.compiler.probes.parts import full_text, has_wildcard, number_of
+from kubebpf.compiler.probes.record import Provider, Register, Target
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import U64, Space
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.passes.typing import Typing
+
+ARGUMENTS = 6  # in registers on x86_64; arm64 has eight, of which portable programs use six
+
+
+def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
+    provider = UPROBE if node.provider == "uprobe" else URETPROBE
+    if not 2 <= len(node.parts) <= 3 or not all(node.parts):
+        problem = f"{node.provider} probe must have a binary and a function: {node.provider}:/bin/bash:readline"
+        t.complain(BadAttachPoint(span=node.span, problem=problem))
+        return None
+    path, where = node.parts[0], node.parts[-1]
+    function, plus, tail = where.partition("+")
+    offset = number_of(tail) if plus else 0
+    if number_of(where) is not None:
+        function, offset = "", number_of(where)
+    if offset is None:
+        t.complain(BadAttachPoint(span=node.span, problem=f"invalid offset: {tail!r} is no number"))
+        return None
+    if offset and function and provider is URETPROBE:
+        t.complain(BadAttachPoint(span=node.span, problem="uretprobe can not have an offset: a function returns from anywhere"))
+        return None
+    parts: dict[str, str | int] = {"path": path, "function": function, "offset": offset}
+    if len(node.parts) == 3:
+        parts["language"] = node.parts[1]
+    return Target(provider, full_text(node), node, parts, wildcard=has_wildcard(path) or has_wildcard(function))
+
+
+def _numbered(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
+    if int(name) >= ARGUMENTS:
+        problem = f"arg{name} is not in a register: only arg0 to arg{ARGUMENTS - 1} can be read"
+        return t.bad(node, BadAttachPoint(span=node.span, problem=problem))
+    return typed.Argument(span=node.span, type=U64, access=Register(f"arg{name}"))
+
+
+def _result(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
+    return typed.Argument(span=node.span, type=U64, access=Register("retval"))
+
+
+UPROBE = Provider("uprobe", _check, lambda target: "uprobe", preemptible=True, space=Space.USER, numbered=_numbered)
+URETPROBE = Provider("uretprobe", _check, lambda target: "uretprobe", preemptible=True, space=Space.USER, result=_result)
