@@ -1,0 +1,184 @@
+"""Agents as processes, and what an operator writes for them.
+
+with Agents(cluster) as agents:
+    agents.start("node-a")
+    trace = publish(cluster, "shop", "t", counting())          # the trace, its ConfigMap, its status
+    report = eventually(lambda: report_of(cluster, trace, "node-a"))
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from support.controlplane import ApiError, ControlPlane, Object
+from support.processes import Server
+
+SYSTEM = "kubebpf-system"
+GROUP = "/apis/kubebpf.dev/v1alpha1"
+
+_AGENT = (
+    "import sys; from pathlib import Path; from kubebpf.agent.main import run; run(sys.argv[1], sys.argv[2], Path(sys.argv[3]))"
+)
+
+
+class AgentProcess(Server):
+    """One agent; its printed lines and its log."""
+
+    def __init__(self, node: str, kubeconfig: Path, folder: Path) -> None:
+        argv = [sys.executable, "-c", _AGENT, node, SYSTEM, str(kubeconfig)]
+        super().__init__(argv, folder / f"agent-{node}-{secrets.token_hex(3)}.log")
+        self.node = node
+
+    def lines(self) -> list[Object]:
+        """The JSON lines that it wrote (its log goes to the same file, and is left out)."""
+        said = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return [json.loads(line) for line in said if line.startswith("{")]
+
+    def cpu_seconds(self) -> float:
+        """Processor time so far, of all threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_mib(self) -> float:
+        """Resident memory."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+class Agents:
+    """Agents of made-up nodes on this machine; ended at the end of the block."""
+
+    def __init__(self, cluster: ControlPlane) -> None:
+        self.cluster = cluster
+        self._agents: list[AgentProcess] = []
+
+    def start(self, node: str, kubeconfig: Path | None = None) -> AgentProcess:
+        agent = AgentProcess(node, kubeconfig or self.cluster.kubeconfig, self.cluster.folder)
+        self._agents.append(agent)
+        agent.start()
+        return agent
+
+    def __enter__(self) -> Self:
+        self.cluster.namespace(SYSTEM)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for agent in self._agents:
+            agent.stop()
+            # Shown by pytest beside a failure.
+            print(f"-- {agent.node}:\n{agent.tail(60)}")
+
+
+def digest_of(elf: bytes) -> str:
+    return "sha256:" + hashlib.sha256(elf).hexdigest()
+
+
+def collection(kind: str, namespace: str) -> str:
+    return f"{GROUP}/clusterbpftraces" if kind == "ClusterBpfTrace" else f"{GROUP}/namespaces/{namespace}/bpftraces"
+
+
+def publish(
+    cluster: ControlPlane, namespace: str, name: str, elf: bytes, kind: str = "BpfTrace", digest: str | None = None, **spec: Any
+) -> Object:
+    """A trace with its object, as after compiling: the trace object. `digest` is a lie when given."""
+    body = {
+        "apiVersion": "kubebpf.dev/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {"program": "begin { }"} | spec,
+    }
+    trace = cluster.api("POST", collection(kind, namespace), body)
+    compiled(cluster, trace, elf, digest)
+    return trace
+
+
+def change(cluster: ControlPlane, trace: Object, elf: bytes | None = None, **spec: Any) -> Object:
+    """Another spec, compiled when an object is given."""
+    changed = cluster.api("PATCH", path_of(trace), {"spec": spec})
+    if elf is not None:
+        compiled(cluster, changed, elf)
+    return changed
+
+
+def path_of(trace: Object) -> str:
+    meta = trace["metadata"]
+    return f"{collection(trace['kind'], meta.get('namespace', ''))}/{meta['name']}"
+
+
+def compiled(cluster: ControlPlane, trace: Object, elf: bytes, digest: str | None = None) -> None:
+    """What the operator writes once a generation is compiled."""
+    digest = digest or digest_of(elf)
+    config_map = f"kubebpf-{digest.removeprefix('sha256:')[:40]}"
+    with suppress(ApiError):
+        cluster.api(
+            "POST",
+            f"/api/v1/namespaces/{SYSTEM}/configmaps",
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": config_map},
+                "immutable": True,
+                "binaryData": {"object.o": base64.b64encode(elf).decode()},
+            },
+        )
+    generation = trace["metadata"]["generation"]
+    condition = {
+        "type": "Compiled",
+        "status": "True",
+        "reason": "Compiled",
+        "message": "compiled",
+        "observedGeneration": generation,
+        "lastTransitionTime": "2026-11-22T12:00:00Z",
+    }
+    status = {
+        "observedGeneration": generation,
+        "conditions": [condition],
+        "artifact": {"digest": digest, "configMap": config_map, "size": len(elf)},
+    }
+    cluster.api("PATCH", f"{path_of(trace)}/status", {"status": status})
+
+
+def set_status(cluster: ControlPlane, trace: Object, **status: Any) -> None:
+    cluster.api("PATCH", f"{path_of(trace)}/status", {"status": status})
+
+
+def delete(cluster: ControlPlane, trace: Object) -> None:
+    cluster.api("DELETE", path_of(trace), {"propagationPolicy": "Background"})
+
+
+def report_path(trace: Object, node: str) -> str:
+    meta = trace["metadata"]
+    digest = hashlib.sha256(f"{meta['uid']}/{node}".encode()).hexdigest()
+    name = f"{meta['name'][:200]}-{digest[:10]}"
+    return f"{GROUP}/namespaces/{meta.get('namespace', SYSTEM)}/bpftracereports/{name}"
+
+
+def report_of(cluster: ControlPlane, trace: Object, node: str) -> Object | None:
+    """The status of a node's report; None before it is written."""
+    try:
+        status: Object | None = cluster.api("GET", report_path(trace, node)).get("status")
+        return status
+    except ApiError as error:
+        if error.code != 404:
+            raise
+        return None
+
+
+def counts(status: Object | None, name: str = "@") -> dict[tuple[str, str, str], int]:
+    """namespace/pod/container -> count of a map keyed by cgroup."""
+    found = {}
+    for m in (status or {}).get("maps", []):
+        if m["name"] == name:
+            for entry in m["entries"]:
+                pod = entry["key"][0].get("pod", {}) if entry["key"] else {}
+                found[(pod.get("namespace", ""), pod.get("name", ""), pod.get("container", ""))] = int(entry["count"])
+    return found
