@@ -34,9 +34,18 @@ def _member_place(code: Code, expr: typed.Member) -> tuple[Operand, Space]:
         base, space = code.as_pointer(code.scalar(expr.object)), _space(expr.object.type)
     else:
         base, space = place_of(code, expr.object)
-    if expr.struct.origin is Origin.BTF and space is not Space.BPF:
+    if _relocated(expr, space):
         return code.module.relocations.member(code.f, base, expr.struct, expr.field), space
     return code.f.offset(base, expr.field.offset), space
+
+
+def _relocated(expr: typed.Member, space: Space) -> bool:
+    """Whether CO-RE finds the field. It goes by the name of the outermost struct, so that one has to have a name."""
+    root: typed.Expr = expr
+    while isinstance(root, typed.Member) and not isinstance(root.object.type, Pointer):
+        root = root.object
+    named = not isinstance(root, typed.Member) or bool(root.struct.name)
+    return expr.struct.origin is Origin.BTF and space is not Space.BPF and named
 
 
 def _element_place(code: Code, expr: typed.Element) -> tuple[Operand, Space]:
@@ -102,7 +111,7 @@ def _bitfield(code: Code, expr: typed.Member, place: Operand, space: Space) -> O
     """A bitfield: the bytes that hold it into a register, then shifted into place, as the node's kernel lays them out."""
     f, r = code.f, code.module.relocations
     signed = as_int(expr.type).signed
-    if expr.struct.origin is not Origin.BTF or space is Space.BPF:
+    if not _relocated(expr, space):
         byte, shift = expr.field.bit_offset // 8, expr.field.bit_offset % 8
         whole = fetch_scalar(code, _word(expr.field.bit_size + shift), f.offset(place, byte - expr.field.offset), space)
         left = f.binary("shl", whole, const(64 - shift - expr.field.bit_size))

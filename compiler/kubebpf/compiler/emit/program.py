@@ -30,7 +30,7 @@ def emit(program: typed.Program, source: Source, options: CompileOptions, settin
         EmitError: LLVM refused what was generated.
     """
     module, manifest = build(program, source, options, settings)
-    return Artifact(llvm.to_object(module.ir(manifest)), manifest)
+    return Artifact(llvm.to_object(module.ir(manifest), module.suffix), manifest)
 
 
 def build(program: typed.Program, source: Source, options: CompileOptions, settings: Settings) -> tuple[Module, Manifest]:

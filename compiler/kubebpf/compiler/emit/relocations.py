@@ -44,9 +44,14 @@ class LocalStruct:
 
 @dataclass
 class Relocations:
-    """The kernel structs of one module."""
+    """The kernel structs of one module.
+
+    Args:
+        suffix: appended to their names; see target.py.
+    """
 
     debug: Debug
+    suffix: str
     structs: dict[tuple[str, str, int], LocalStruct] = field(default_factory=dict)
 
     def member(self, f: Function, base: Operand, struct: Struct, member: Field) -> Operand:
@@ -142,6 +147,7 @@ class Relocations:
         for local in self.structs.values():
             size = round_up(local.end, 64)
             union = local.struct.kind == "union"
-            self.debug.struct(local.struct.name, local.members, size, number=local.number, union=union)
+            name = local.struct.name + self.suffix if local.struct.name else ""
+            self.debug.struct(name, local.members, size, number=local.number, union=union)
             lines.append(f"%{local.symbol} = type {{ {', '.join(['i64'] * max(len(local.members), 1))} }}")
         return "\n".join(lines) + "\n"

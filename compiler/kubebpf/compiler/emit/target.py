@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 
 import llvmlite.binding as llvm
@@ -10,6 +11,18 @@ import llvmlite.binding as llvm
 CPU = "v3"
 TRIPLE = "bpfel"
 LAYOUT = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
+
+
+# LLVM remembers CO-RE accesses by name in a table that outlives the module (BPFAbstractMemberAccess::GEPGlobals, a static member), and a
+# second module with the same access is given a variable of the first, which is gone. So each module spells its struct names with a
+# suffix of its own, as wide as all others, and `to_object` turns it into zeros again: names end at a zero, and equal modules stay equal.
+_modules = itertools.count(1)
+_SUFFIX = "___kb{:08x}"
+
+
+def new_suffix() -> str:
+    """What a module appends to the names of the structs that it relocates."""
+    return _SUFFIX.format(next(_modules))
 
 
 class EmitError(Exception):
@@ -39,13 +52,16 @@ def optimise(ir: str) -> llvm.ModuleRef:
     return module
 
 
-def to_object(ir: str) -> bytes:
-    """The ELF object of a module's IR text. Equal text gives equal bytes.
+def to_object(ir: str, suffix: str) -> bytes:
+    """The ELF object of a module's IR text. Texts that are equal but for the suffix give equal bytes.
 
+    Args:
+        suffix: what `new_suffix` gave for this module.
     Raises:
         EmitError: the text is not valid IR.
     """
-    return bytes(_machine().emit_object(optimise(ir)))
+    name = suffix.encode()
+    return bytes(_machine().emit_object(optimise(ir))).replace(name, b"\0" * len(name))
 
 
 def to_assembly(ir: str) -> str:
