@@ -3,7 +3,7 @@
     with Session(artifact, options) as session, Ends(duration_s=5) as ends:
         code = Run(session, output, ends).go()
 
-Everything is printed in bpftrace's order: `Attached N probes`, the records of begin probes, events, the records of end probes, two
+Everything is printed in bpftrace's order: `Attached N probes`, the records of begin probes, events, those of end probes, two
 empty lines, the maps by name.
 """
 

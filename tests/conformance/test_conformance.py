@@ -1,0 +1,34 @@
+"""The conformance figures, and that they do not fall. `hack/conformance.py` shows the failures and raises the floor."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance import frontend, runtime
+from conformance.cases import Verdict, figures, floor, folder, load
+
+RUNTIME_TIERS = ("A-begin/end", "B-timer/software", "C-tracepoint")
+
+pytestmark = pytest.mark.skipif(folder() is None, reason="no conformance cases: set KUBEBPF_CONFORMANCE to their folder")
+
+
+def assert_floor(verdicts: list[Verdict]) -> None:
+    known = floor()
+    for tier, (passed, total) in figures(verdicts).items():
+        print(f"{tier}: {passed} of {total}, floor {known.get(tier, 0)}")
+        fallen = [f"  {verdict.name}: {verdict.why}" for verdict in verdicts if verdict.tier == tier and verdict.why]
+        assert passed >= known.get(tier, 0), "\n".join(
+            [f"{tier}: {passed} of {total} pass, fewer than before; failing:", *fallen]
+        )
+
+
+@pytest.mark.timeout(900)
+def test_frontend() -> None:
+    assert_floor([frontend.judge(case) for case in load("frontend")])
+
+
+@pytest.mark.kernel
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("tier", RUNTIME_TIERS)
+def test_runtime(tier: str) -> None:
+    assert_floor([runtime.judge(case) for case in load("runtime") if case["tier"] == tier])
