@@ -37,6 +37,9 @@ FAST = {"report": {"interval": "200ms"}}
 def agents(cluster: ControlPlane) -> Iterator[Agents]:
     with Agents(cluster) as agents:
         yield agents
+    # The next test's agent must not find them: the deletion of their namespaces takes its time.
+    for trace in cluster.get("bpftraces"):
+        delete(cluster, trace)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -174,11 +175,11 @@ def report_of(cluster: ControlPlane, trace: Object, node: str) -> Object | None:
 
 
 def counts(status: Object | None, name: str = "@") -> dict[tuple[str, str, str], int]:
-    """namespace/pod/container -> count of a map keyed by cgroup."""
-    found = {}
+    """(namespace, pod, container) -> count of a map keyed by cgroup; a container's nested cgroups are counted with it."""
+    found: Counter[tuple[str, str, str]] = Counter()
     for m in (status or {}).get("maps", []):
         if m["name"] == name:
             for entry in m["entries"]:
                 pod = entry["key"][0].get("pod", {}) if entry["key"] else {}
-                found[(pod.get("namespace", ""), pod.get("name", ""), pod.get("container", ""))] = int(entry["count"])
-    return found
+                found[(pod.get("namespace", ""), pod.get("name", ""), pod.get("container", ""))] += int(entry["count"])
+    return dict(found)

@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 
 from kubebpf.agent.cluster.desired import Identity
 from kubebpf.agent.cluster.identity import Identities
-from kubebpf.agent.cluster.lines import ClusterResolver, Lines, read_maps
+from kubebpf.agent.cluster.lines import ClusterResolver, Lines
 from kubebpf.agent.cluster.report import Line, Lost, Phase, State
 from kubebpf.agent.cluster.selector import scope
 from kubebpf.agent.cluster.trace import Trace
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.libbpf.verifier import VerifierError
+from kubebpf.agent.output.dispatch import map_states
 from kubebpf.agent.pods.cgroups import CgroupId
 from kubebpf.agent.pods.directory import Cgroup, PodDirectory
 from kubebpf.agent.pods.pod import Pod
@@ -51,7 +52,8 @@ class Live:
         self.exit_code: int | None = None
         self._id = uuid.uuid4().hex
         self._resolver = ClusterResolver(session.manifest, identities)
-        self._lines = Lines(session, self._resolver, identities)
+        # Loading was refused unless this agent and the trace allow unsafe helpers.
+        self._lines = Lines(session, self._resolver, identities, allow_unsafe=trace.allow_unsafe)
         self._recent: deque[Line] = deque(maxlen=trace.recent_lines)
         self._scope: set[CgroupId] = set()
         self._gate = Gate(trace.max_events)
@@ -98,7 +100,7 @@ class Live:
         return self._take(self.session.finish())
 
     def _take(self, records: list[Record]) -> list[Line]:
-        lines = [line for record in records if (line := self._lines.of(record)) and self._gate.passes()]
+        lines = [line for record in records for line in self._lines.of(record) if self._gate.passes()]
         self._recent.extend(lines)
         if self.session.exit is not None:
             self.exit_code = self.session.exit.code
@@ -125,7 +127,7 @@ class Live:
             probes=self.session.attached if phase == "Attached" else 0,
             started_at=self.started_at,
             exit_code=self.exit_code,
-            maps=read_maps(self.session, self._resolver),
+            maps=map_states(self.session, self._resolver),
             recent=list(self._recent),
             lost=Lost(counters.lost + self._gate.held_back, counters.map_full, self._missed()),
         )

@@ -83,6 +83,11 @@ class Backoff:
         self._first, self._last = first, last
         self._delay = first
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the last attempt worked."""
+        return self._delay == self._first
+
     def next(self) -> float:
         """Seconds to wait now."""
         delay, self._delay = self._delay, min(self._delay * 2, self._last)
@@ -127,7 +132,8 @@ class Watch:
                 if time.monotonic() - started > QUICK_SECONDS:
                     continue
             except ApiUnavailableError as error:
-                log.warning("watch of %s: %s", self._resource.name, error)
+                # Once an outage: a night without an API server must not fill the log.
+                log.log(logging.WARNING if self._backoff.fresh else logging.DEBUG, "watch of %s: %s", self._resource.name, error)
             except ApiError as error:
                 self._refused(error)
             self._stopped.wait(self._backoff.next())

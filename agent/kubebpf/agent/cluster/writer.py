@@ -109,11 +109,13 @@ class ReportWriter:
                 self._on_written(target)
             except ApiUnavailableError as error:
                 self._again(target, status)
-                log.warning("report of %s: %s; trying again", target.trace, error)
+                level = logging.WARNING if self._backoff.fresh else logging.DEBUG
+                log.log(level, "report of %s: %s; trying again", target.trace, error)
                 self._wait(self._backoff.next())
             except ApiError as error:
-                # Written again with the next change; nothing that can be mended by insisting.
-                log.error("report of %s: %s", target.trace, error)
+                # Written again with the next change; nothing that can be mended by insisting. A report that is gone (404) as soon
+                # as it was made has lost its trace or namespace.
+                log.log(logging.INFO if error.code == NOT_FOUND else logging.ERROR, "report of %s: %s", target.trace, error)
 
     def _next(self) -> tuple[Target, Object | None] | None:
         with self._changed:
