@@ -17,6 +17,7 @@ from kubernetes import client, config
 from kubebpf.operator.model import API_VERSION, GROUP, VERSION, Json, Report, TraceKey
 
 TIMEOUT = 30.0  # seconds for one request
+PAGE = 500  # items of one answer to a list
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PLURALS = {"BpfTrace": "bpftraces", "ClusterBpfTrace": "clusterbpftraces"}
 
@@ -56,6 +57,7 @@ class Api:
         self._core = client.CoreV1Api(plain)
         self._metadata = client.CoreV1Api(metadata)
         self._custom = client.CustomObjectsApi(plain)
+        self._custom_metadata = client.CustomObjectsApi(metadata)
 
     @classmethod
     def connect(cls) -> Api:
@@ -90,6 +92,14 @@ class Api:
         call = custom.replace_namespaced_custom_object_status if key.scoped else custom.replace_cluster_custom_object_status
         return await _call(call, *names, body)
 
+    async def all_uids(self) -> set[str]:
+        """Of every trace, report and node there is."""
+        plurals = (*PLURALS.values(), "bpftracereports")
+        items = await _list(self._metadata.list_node)
+        for plural in plurals:
+            items += await _list(self._custom_metadata.list_cluster_custom_object, GROUP, VERSION, plural)
+        return {item["metadata"]["uid"] for item in items}
+
     async def delete_report(self, report: Report) -> None:
         """Remove a report; nothing happens when it is gone."""
         names = [GROUP, VERSION, report.namespace, "bpftracereports", report.name]
@@ -101,9 +111,7 @@ class Api:
 
     async def list_config_maps(self, namespace: str, label: str) -> list[Json]:
         """Those that have the label: their metadata only."""
-        answer = await _call(self._metadata.list_namespaced_config_map, namespace, label_selector=label)
-        items: list[Json] = answer.get("items") or []
-        return items
+        return await _list(self._metadata.list_namespaced_config_map, namespace, label_selector=label)
 
     async def delete_config_map(self, namespace: str, name: str, uid: str) -> None:
         """Remove exactly the one with that uid; nothing happens when it is gone."""
@@ -121,6 +129,18 @@ class Api:
 
 def _place(key: TraceKey) -> list[str]:
     return [key.namespace] if key.scoped else []
+
+
+async def _list(call: Callable[..., Any], *names: str, **options: Any) -> list[Json]:
+    """All items, in pages."""
+    items: list[Json] = []
+    after: dict[str, str] = {}
+    while True:
+        page = await _call(call, *names, limit=PAGE, **options, **after)
+        items += page.get("items") or []
+        if not (token := page.get("metadata", {}).get("continue")):
+            return items
+        after = {"_continue": token}
 
 
 async def _gone_is_fine(call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from kubebpf.operator.api import PLURALS, Api, ApiError, GoneError
 from kubebpf.operator.compiling import Compiler
@@ -14,6 +15,8 @@ from kubebpf.operator.store import Index, Store
 from kubebpf.operator.work import Queue
 
 logger = logging.getLogger(__name__)
+
+COMPARE_EVERY = 300.0  # seconds between two comparisons of what is seen with what is there, when no watch says it broke
 
 
 class Operator:
@@ -28,6 +31,7 @@ class Operator:
         self._reconciler = Reconciler(config, self._api, self._store, self._compiler)
         self._seen = asyncio.Event()
         self._caretaking = asyncio.Event()
+        self._listed, self._compared = True, float("-inf")
         self._parts: dict[tuple[str, str], object] = {}
         self._nodes: dict[str, Node] = {}
 
@@ -38,6 +42,11 @@ class Operator:
         self._seen.set()
 
     # -- what events mark
+
+    def listed(self) -> None:
+        """A watch began, or began again, with a list: what went before it is to be found out."""
+        self._listed = True
+        self._caretaking.set()
 
     def trace_changed(self, trace: Trace, gone: bool) -> None:
         """Have a look at the trace; when it is gone, at what it leaves behind too."""
@@ -99,12 +108,28 @@ class Operator:
         while True:
             young = False
             try:
+                await self._find_vanished()
                 await self._remove_left_over_reports()
                 young = await self._collect_objects()
             except ApiError as error:
                 logger.warning("cleaning up: %s; trying again later", error)
             wait = self._config.collect_after + 0.5 if young else self._config.resync
             await self._wait_for_deletion(wait)
+
+    async def _find_vanished(self) -> None:
+        """Objects that were deleted while a watch was broken, and that it will therefore never report as deleted."""
+        if not self._listed and time.monotonic() < self._compared + COMPARE_EVERY:
+            return
+        known = self._store.known_uids()
+        self._listed = False
+        gone = known - await self._api.all_uids()
+        self._compared = time.monotonic()
+        if gone:
+            logger.info("%d objects went while the watch was broken", len(gone))
+            touched = self._store.uids()
+            self._store.vanish(gone)
+            for uid in touched:
+                self._queue.mark(uid)
 
     async def _wait_for_deletion(self, seconds: float) -> None:
         try:

@@ -19,11 +19,10 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kubebpf.compiler.pipeline import compile_script
-
 from kubebpf.compiler.complaints.render import render
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions
+from kubebpf.compiler.pipeline import compile_script
 from kubebpf.operator.limits import allow_processor_time, limit_process
 
 Json = dict[str, Any]
@@ -40,8 +39,8 @@ def main(memory: int, btf: str | None) -> int:
     # Whatever a library prints must not get between the answers.
     os.dup2(2, 1)
     view = KernelView.from_file(Path(btf)) if btf else KernelView.running()
-    write_message(answers, {"view": view.digest})
     with contextlib.suppress(BrokenPipeError):
+        write_message(answers, {"view": view.digest})
         while (request := read_message(requests)) is not None:
             allow_processor_time(request["cpu"])
             write_message(answers, answer(request, view))

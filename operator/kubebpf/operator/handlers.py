@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain, repeat
 from typing import Any
 
 import kopf
@@ -29,14 +31,22 @@ REPORTS = (GROUP, VERSION, "bpftracereports")
 NODES = ("", "v1", "nodes")
 
 
+class Backoffs:
+    """Pauses in seconds after a request that failed: for ever, since kopf ends when they do; with jitter."""
+
+    def __iter__(self) -> Iterator[float]:
+        """From half a second to five."""
+        pauses = chain((0.5, 1.0, 2.0, 3.0), repeat(5.0))
+        return (pause * random.uniform(0.7, 1.3) for pause in pauses)
+
+
 @kopf.on.startup()
 async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> None:
     """Quiet settings, and the operator's own tasks."""
     settings.posting.enabled = False
     settings.scanning.disabled = False
     settings.watching.server_timeout = 600
-    # A watch that breaks off in an outage is tried again soon, then more rarely, with no thundering herd of one client.
-    settings.networking.error_backoffs = (0.5, 1, 2, 3, 5, 8, 13)
+    settings.networking.error_backoffs = Backoffs()
     settings.queueing.exit_timeout = 1.0
     operator = Operator(memo.get("config") or Config.from_environment())
     memo.operator = operator
@@ -84,14 +94,14 @@ def index_node(body: kopf.Body, **_: Any) -> dict[str, object]:
 @kopf.on.event(*CLUSTER_TRACES, id="cluster_trace_changed")
 def trace_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
     """A trace came, changed or went."""
-    operator = _operator(memo, indexes)
+    operator = _operator(memo, indexes, type)
     operator.trace_changed(parse_trace(body), gone=type == "DELETED")
 
 
 @kopf.on.event(*REPORTS, id="report_changed")
 def report_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
     """A report came, changed or went."""
-    operator = _operator(memo, indexes)
+    operator = _operator(memo, indexes, type)
     if report := parse_report(body):
         operator.report_changed(report, gone=type == "DELETED")
 
@@ -99,11 +109,13 @@ def report_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes
 @kopf.on.event(*NODES, id="node_changed")
 def node_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
     """A node came, changed or went."""
-    operator = _operator(memo, indexes)
+    operator = _operator(memo, indexes, type)
     operator.node_changed(parse_node(body), gone=type == "DELETED")
 
 
-def _operator(memo: kopf.Memo, indexes: Mapping[str, Any]) -> Operator:
+def _operator(memo: kopf.Memo, indexes: Mapping[str, Any], type_: str | None) -> Operator:
     operator: Operator = memo.operator
+    if type_ is None:
+        operator.listed()
     operator.see(indexes["traces"], indexes["clustertraces"], indexes["reports"], indexes["nodes"])
     return operator

@@ -7,6 +7,15 @@ import logging
 import os
 from pathlib import Path
 
+# In an outage kopf logs each attempt of each watch, and urllib3 each of its own: our one line about it is enough.
+QUIETER = {
+    "kopf": logging.WARNING,
+    "kopf._cogs.clients": logging.CRITICAL,
+    "urllib3": logging.ERROR,
+    "kubernetes": logging.WARNING,
+    "asyncio": logging.WARNING,
+}
+
 
 def run(
     namespace: str,
@@ -40,8 +49,8 @@ def run(
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for noisy in ("kopf", "kopf.objects", "urllib3", "kubernetes", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.DEBUG if verbose else logging.WARNING)
+    for noisy, level in QUIETER.items():
+        logging.getLogger(noisy).setLevel(logging.DEBUG if verbose else level)
     memo = kopf.Memo(config=Config(namespace=namespace, btf=btf, status_interval=status_interval))
     assert handlers.TRACES  # the import registers the handlers
     asyncio.run(kopf.operator(clusterwide=True, standalone=True, memo=memo, liveness_endpoint=liveness))

@@ -94,6 +94,7 @@ class Node:
     labels: Mapping[str, str]
     ready: bool
     deleting: bool
+    uid: Uid = Uid("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Report:
     trace_key: TraceKey
     node: NodeName
     status: Json
+    uid: Uid = Uid("")
 
     @property
     def trace_uid(self) -> Uid:
@@ -178,6 +180,7 @@ def parse_node(body: Mapping[str, Any]) -> Node:
         labels=_dict(meta.get("labels")),
         ready=all(status == "True" for status in said),
         deleting=bool(meta.get("deletionTimestamp")),
+        uid=Uid(_str(meta.get("uid"))),
     )
 
 
@@ -195,7 +198,7 @@ def parse_report(body: Mapping[str, Any]) -> Report | None:
         return None
     names = _str(meta.get("namespace")), _str(meta.get("name"))
     key = TraceKey(_str(trace.get("kind")), _str(trace.get("namespace")), _str(trace.get("name")), Uid(uid))
-    return Report(*names, key, NodeName(node), _dict(body.get("status")))
+    return Report(*names, key, NodeName(node), _dict(body.get("status")), Uid(_str(meta.get("uid"))))
 
 
 def report_name(trace_name: str, uid: str, node: str) -> str:

@@ -2,6 +2,7 @@
 
 kopf fills the indexes with everything there is before the first handler runs, so no merge ever works on half the reports.
 After a write of its own the operator would see the old object until the watch brings the new one; `overlay` closes that gap.
+When a watch has to list again, kopf tells what is there and not what went in between; `vanish` removes those.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ class Store:
     clustertraces: Index = field(default_factory=dict)
     reports: Index = field(default_factory=dict)
     nodes: Index = field(default_factory=dict)
+    _vanished: set[str] = field(default_factory=set)
     _written: dict[str, tuple[frozenset[str], Trace]] = field(default_factory=dict)
 
     def trace(self, uid: str) -> Trace | None:
         """The trace of that uid, our own last write counted in."""
         seen = _first(self.traces.get(uid) or self.clustertraces.get(uid))
-        if not isinstance(seen, Trace):
+        if not isinstance(seen, Trace) or uid in self._vanished:
             self._written.pop(uid, None)
             return None
         replaced, written = self._written.get(uid, (frozenset(), seen))
@@ -51,7 +53,7 @@ class Store:
 
     def uids(self) -> set[str]:
         """Of all traces."""
-        return {*self.traces, *self.clustertraces}
+        return {*self.traces, *self.clustertraces} - self._vanished
 
     def all_traces(self) -> Iterator[Trace]:
         """All traces, as `trace` gives them."""
@@ -59,15 +61,28 @@ class Store:
 
     def reports_of(self, uid: str) -> list[Report]:
         """The reports that name that trace."""
-        return [report for report in self.reports.get(uid) or () if isinstance(report, Report)]
+        found = [report for report in self.reports.get(uid) or () if isinstance(report, Report)]
+        return [report for report in found if report.uid not in self._vanished]
 
     def report_uids(self) -> set[str]:
         """Uids that reports name, of traces that exist or not."""
-        return set(self.reports)
+        return {uid for uid in self.reports if self.reports_of(uid)}
 
     def all_nodes(self) -> list[Node]:
         """All nodes of the cluster."""
-        return [node for node in chain.from_iterable(self.nodes.values()) if isinstance(node, Node)]
+        found = [node for node in chain.from_iterable(self.nodes.values()) if isinstance(node, Node)]
+        return [node for node in found if node.uid not in self._vanished]
+
+    # -- objects that went while nobody watched
+
+    def known_uids(self) -> set[str]:
+        """Uids of every trace, report and node that is seen now."""
+        reports = {report.uid for uid in self.reports for report in self.reports_of(uid)}
+        return {*self.uids(), *reports, *(node.uid for node in self.all_nodes())}
+
+    def vanish(self, uids: set[str]) -> None:
+        """Take these for deleted. A uid never comes back, so this is final."""
+        self._vanished |= uids
 
 
 def _first(values: Iterable[object] | None) -> object:
