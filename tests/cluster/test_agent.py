@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from support.agents import (
     set_status,
 )
 from support.bpfstate import everything, held_by
+from support.chart import System
 from support.controlplane import ApiError, ControlPlane, Object
 from support.counting import EXIT, PRINT, REFUSED, counting
 from support.pods import Pods
@@ -30,12 +32,12 @@ from support.workload import Workload, make_calls, noise
 pytestmark = pytest.mark.kernel
 
 NODE = "node-a"
-FAST = {"report": {"interval": "200ms"}}
+FAST: dict[str, Any] = {"report": {"interval": "200ms"}}
 
 
 @pytest.fixture
-def agents(cluster: ControlPlane) -> Iterator[Agents]:
-    with Agents(cluster) as agents:
+def agents(cluster: ControlPlane, system: System) -> Iterator[Agents]:
+    with Agents(cluster, system.agent) as agents:
         yield agents
     # The next test's agent must not find them: the deletion of their namespaces takes its time.
     for trace in cluster.get("bpftraces"):
@@ -258,8 +260,8 @@ def test_suspend_keeps_the_last_results_and_resume_starts_afresh(
 
 def test_printed_lines_have_pod_and_time(cluster: ControlPlane, pods: Pods, agent: AgentProcess, namespace: str) -> None:
     pod = pods.create("api-0", namespace=namespace, node=NODE)
-    spec = {"report": {"interval": "200ms", "recentLines": 3}}
-    trace = publish(cluster, namespace, "talking", counting(then=PRINT), **spec)
+    report = {"interval": "200ms", "recentLines": 3}
+    trace = publish(cluster, namespace, "talking", counting(then=PRINT), report=report)
     reported(cluster, trace, attached)
     make_calls(5, pod)
     status = reported(cluster, trace, lambda s: len(s["recent"]) == 3 and sum(counts(s).values()) == 5)
@@ -279,8 +281,6 @@ def test_printed_lines_have_pod_and_time(cluster: ControlPlane, pods: Pods, agen
 
 
 def _seconds(text: str) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(text).timestamp()
 
 

@@ -1,6 +1,6 @@
 """Agents as processes, and what an operator writes for them.
 
-with Agents(cluster) as agents:
+with Agents(cluster, system.agent) as agents:              # with the rights that the chart gives
     agents.start("node-a")
     trace = publish(cluster, "shop", "t", counting())          # the trace, its ConfigMap, its status
     report = eventually(lambda: report_of(cluster, trace, "node-a"))
@@ -15,6 +15,7 @@ import os
 import secrets
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -34,8 +35,8 @@ _AGENT = (
 class AgentProcess(Server):
     """One agent; its printed lines and its log."""
 
-    def __init__(self, node: str, kubeconfig: Path, folder: Path) -> None:
-        argv = [sys.executable, "-c", _AGENT, node, SYSTEM, str(kubeconfig)]
+    def __init__(self, node: str, kubeconfig: Path, folder: Path, wrapper: Sequence[str] = ()) -> None:
+        argv = [*wrapper, sys.executable, "-c", _AGENT, node, SYSTEM, str(kubeconfig)]
         super().__init__(argv, folder / f"agent-{node}-{secrets.token_hex(3)}.log")
         self.node = node
 
@@ -58,18 +59,18 @@ class AgentProcess(Server):
 class Agents:
     """Agents of made-up nodes on this machine; ended at the end of the block."""
 
-    def __init__(self, cluster: ControlPlane) -> None:
-        self.cluster = cluster
+    def __init__(self, cluster: ControlPlane, kubeconfig: Path) -> None:
+        self.cluster, self.kubeconfig = cluster, kubeconfig
         self._agents: list[AgentProcess] = []
 
-    def start(self, node: str, kubeconfig: Path | None = None) -> AgentProcess:
-        agent = AgentProcess(node, kubeconfig or self.cluster.kubeconfig, self.cluster.folder)
+    def start(self, node: str, wrapper: Sequence[str] = ()) -> AgentProcess:
+        """Start one; `wrapper` is a command that runs a command, to take rights away."""
+        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper)
         self._agents.append(agent)
         agent.start()
         return agent
 
     def __enter__(self) -> Self:
-        self.cluster.namespace(SYSTEM)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -88,7 +89,7 @@ def collection(kind: str, namespace: str) -> str:
 
 
 def publish(
-    cluster: ControlPlane, namespace: str, name: str, elf: bytes, kind: str = "BpfTrace", digest: str | None = None, **spec: Any
+    cluster: ControlPlane, namespace: str, name: str, elf: bytes, *, kind: str = "BpfTrace", digest: str = "", **spec: Any
 ) -> Object:
     """A trace with its object, as after compiling: the trace object. `digest` is a lie when given."""
     body = {
@@ -115,7 +116,7 @@ def path_of(trace: Object) -> str:
     return f"{collection(trace['kind'], meta.get('namespace', ''))}/{meta['name']}"
 
 
-def compiled(cluster: ControlPlane, trace: Object, elf: bytes, digest: str | None = None) -> None:
+def compiled(cluster: ControlPlane, trace: Object, elf: bytes, digest: str = "") -> None:
     """What the operator writes once a generation is compiled."""
     digest = digest or digest_of(elf)
     config_map = f"kubebpf-{digest.removeprefix('sha256:')[:40]}"
