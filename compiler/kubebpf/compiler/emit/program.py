@@ -45,31 +45,29 @@ def build(program: typed.Program, source: Source, options: CompileOptions, setti
 
 
 def _shared_maps(program: typed.Program) -> frozenset[int]:
-    """The maps whose per-CPU updates can be interrupted: fed by a preemptible program, or by programs of several providers.
+    """The maps whose per-CPU updates can be interrupted by another update of the same map on the same CPU.
 
-    One provider's programs do not interrupt each other on a CPU (bpf_prog_active), but a timer's interrupts a tracepoint's.
+    That is so for maps fed by a preemptible program, or by programs of which one can start while another runs: of different
+    providers, or two of a provider whose programs the kernel only guards against themselves.
     """
     feeders: dict[int, set[str]] = {}
-    for probe in program.probes:
+    for number, probe in enumerate(program.probes):
         provider = probe.target.provider
+        who = {provider.name if provider.exclusive else f"{provider.name} {number}"}
+        who |= {"preempted"} if provider.preemptible else set()
         for node in _feeds(probe.body):
-            names = {provider.name} | ({"preempted"} if provider.preemptible else set())
-            feeders.setdefault(id(node.map), set()).update(names)
+            feeders.setdefault(id(node.map), set()).update(who)
     return frozenset(i for i, names in feeders.items() if len(names) > 1)
 
 
-def _feeds(node: typed.Statement) -> list[typed.Feed]:
-    match node:
-        case typed.Feed():
-            return [node]
-        case typed.Block(statements=statements):
-            return [f for s in statements for f in _feeds(s)]
-        case typed.If(then=then, otherwise=otherwise):
-            return _feeds(then) + (_feeds(otherwise) if otherwise else [])
-        case typed.While(body=body) | typed.ForRange(body=body) | typed.ForMap(body=body):
-            return _feeds(body)
-        case _:
-            return []
+def _feeds(node: object) -> list[typed.Feed]:
+    """All feeds below a statement or expression."""
+    if isinstance(node, tuple):
+        return [f for child in node for f in _feeds(child)]
+    if not isinstance(node, typed.Statement | typed.Expr):
+        return []
+    below = [f for name in node.__slots__ for f in _feeds(getattr(node, name))]
+    return [node, *below] if isinstance(node, typed.Feed) else below
 
 
 def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[int]) -> None:

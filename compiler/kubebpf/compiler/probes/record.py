@@ -76,6 +76,8 @@ class Provider:
         current_is_cause: whether the task that runs is the one that the event is about.
         preemptible: whether another program may run on this CPU in the middle of this one (uprobes run with migration disabled, but not
             preemption: bpf_prog_run_array_uprobe, kernel/trace/bpf_trace.c), so that per-CPU updates have to be atomic.
+        exclusive: whether the kernel runs at most one program of this provider on a CPU at a time: perf events, tracepoints and kprobes
+            share bpf_prog_active (trace_call_bpf), a raw tracepoint's program is only kept from nesting in itself (bpf_prog->active).
         space: where a number cast to a pointer points to.
         argument: types `args.name`.
         numbered: types `argN`.
@@ -88,6 +90,7 @@ class Provider:
     scoped: bool = True
     current_is_cause: bool = True
     preemptible: bool = False
+    exclusive: bool = True
     space: Space = Space.KERNEL
     argument: Typist = refuses("args")
     numbered: Typist = refuses("argN")

@@ -101,6 +101,7 @@ RAWTRACEPOINT = Provider(
     "rawtracepoint",
     _check_raw,
     lambda target: f"tp_btf/{target.parts['event']}",
+    exclusive=False,
     argument=_raw_argument,
     numbered=_raw_numbered,
     result=refuses("retval"),
