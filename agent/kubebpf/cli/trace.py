@@ -215,7 +215,7 @@ class _Dumper(yaml.SafeDumper):
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     # YAML has no block literal for lines that end with a space; nobody misses it there.
     lines = "\n".join(line.rstrip() for line in text.split("\n"))
-    return dumper.represent_scalar("tag:yaml.org,2002:str", lines, style="|" if "\n" in lines.rstrip("\n") else None)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", lines, style="|" if "\n" in lines else None)
 
 
 _Dumper.add_representer(str, _text)
