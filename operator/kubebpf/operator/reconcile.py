@@ -7,6 +7,7 @@ Looking twice changes nothing; being killed between any two steps loses nothing:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,7 +20,7 @@ from kubebpf.operator.compiling import Compiled, Compiler, Request
 from kubebpf.operator.conditions import COMPILED, read_condition
 from kubebpf.operator.config import Config
 from kubebpf.operator.events import Recorder
-from kubebpf.operator.model import Json, Trace, is_int, parse_trace
+from kubebpf.operator.model import Json, Node, Report, Trace, is_int, parse_trace
 from kubebpf.operator.objects import Objects
 from kubebpf.operator.status import Artifact, Facts, Outcome, Refused, desired_status, next_look
 from kubebpf.operator.store import Store
@@ -116,15 +117,9 @@ class Reconciler:
         look.outcome = Artifact(compiled.digest, name, len(compiled.elf), compiled.millis)
 
     async def _count_nodes(self, look: Look) -> None:
-        trace, nodes = look.trace, self._store.all_nodes()
-        reports = self._store.reports_of(trace.key.uid)
-        digest = look.outcome.digest if isinstance(look.outcome, Artifact) else ""
-        counted: Tally | None = None
-        if trace.spec and trace.spec.suspend and (before := _counted_generation(trace)):
-            counted = take(trace, digest, nodes, reports, before)
-        tally = take(trace, digest, nodes, reports)
-        look.facts = Facts(trace, tally, look.outcome, datetime.now(UTC), counted)
-        look.status = desired_status(look.facts)
+        nodes, reports = self._store.all_nodes(), self._store.reports_of(look.trace.key.uid)
+        # A thousand reports take most of a second; probes of the operator's health must be answered meanwhile.
+        look.facts, look.status = await asyncio.to_thread(_count, look.trace, look.outcome, nodes, reports)
 
     async def _write_status(self, look: Look) -> None:
         assert look.facts
@@ -175,6 +170,15 @@ class Reconciler:
         self.objects.release(uid)
         self._recorder.forget(uid)
         self._paces.pop(uid, None)
+
+
+def _count(trace: Trace, outcome: Outcome, nodes: list[Node], reports: list[Report]) -> tuple[Facts, Json]:
+    digest = outcome.digest if isinstance(outcome, Artifact) else ""
+    counted: Tally | None = None
+    if trace.spec and trace.spec.suspend and (before := _counted_generation(trace)):
+        counted = take(trace, digest, nodes, reports, before)
+    facts = Facts(trace, take(trace, digest, nodes, reports), outcome, datetime.now(UTC), counted)
+    return facts, desired_status(facts)
 
 
 def _known_artifact(trace: Trace) -> Artifact | None:
