@@ -405,6 +405,15 @@ def test_missing_probes(missing: Attach, policy: str) -> None:
         assert by_cookie(session) == {0: 5}
 
 
+def test_a_rate_that_the_kernel_refuses_names_its_limit() -> None:
+    attach = Attach(0, "count", "profile", "profile:hz:10000000", {"hz": 10_000_000})
+    with (
+        pytest.raises(AttachError, match="perf_event_max_sample_rate"),
+        Session(counting(attach, section="perf_event")) as session,
+    ):
+        session.start()
+
+
 def test_absent_raw_tracepoint_does_not_stop_the_load() -> None:
     attaches = (
         Attach(0, "absent", "rawtracepoint", "rawtracepoint:nonsense", {"event": "nonsense"}),
@@ -440,6 +449,28 @@ def test_a_session_leaves_nothing() -> None:
         assert held.link
     until(lambda: not held & everything())
     assert open_descriptors() == before
+
+
+def test_many_probes_are_detached_together() -> None:
+    attach = tracepoint(0, "count", "sys_enter_[gs]*", wildcard=True)
+    before = open_descriptors()
+    with Session(counting(attach, section="tracepoint")) as session:
+        session.start()
+        many = session.attached
+        held = held_by(os.getpid())
+        syscalls(SYS_GETPPID, 50)
+        begin = time.monotonic()
+        session.finish()
+        seconds = time.monotonic() - begin
+        syscalls(SYS_GETPPID, 50)
+        counted = {session.probe_name(cookie): count for cookie, count in by_cookie(session).items()}
+    assert many > 50
+    assert counted["tracepoint:syscalls:sys_enter_getppid"] == 50
+    # One after the other they take some 35 ms each.
+    assert seconds < many * 0.01
+    # The programs are gone; a thread ends the perf events.
+    until(lambda: not held & everything())
+    until(lambda: open_descriptors() == before, seconds=120)
 
 
 @pytest.mark.parametrize("failure", ["attach", "verifier", "parameter", "own"])

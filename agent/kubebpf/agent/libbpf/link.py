@@ -76,6 +76,11 @@ class Link:
         if pointer != ffi.NULL:
             lib().bpf_link__destroy(pointer)
 
+    def release(self) -> int | None:
+        """Close the link, and leave what only takes time: a descriptor that the caller closes later, or None."""
+        self.close()
+        return None
+
     def _alive(self) -> Any:
         if self._pointer == ffi.NULL:
             raise ValueError("this link is closed")
@@ -120,3 +125,26 @@ class DescriptorLink(Link):
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+class PerfLink(Link):
+    """A link to a perf event, with a descriptor of the event beside it.
+
+    The kernel ends a tracepoint's perf event under one lock, with grace periods inside (perf_trace_destroy): about 30 ms each,
+    measured on Linux 6.18, one after the other. While the event stays open, closing the link stops the program without that lock.
+    """
+
+    def __init__(self, pointer: Any, event: int) -> None:
+        super().__init__(pointer)
+        self._event = event
+
+    def release(self) -> int | None:
+        """As Link.release; the descriptor is the event's."""
+        super().close()
+        event, self._event = self._event, -1
+        return event if event >= 0 else None
+
+    def close(self) -> None:
+        """As Link.close, with the wait."""
+        if (event := self.release()) is not None:
+            os.close(event)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kubebpf.agent.libbpf.declarations import ffi
 from kubebpf.agent.libbpf.syscalls import perf_event_open
 
-HARDWARE, SOFTWARE, BREAKPOINT = 0, 1, 5  # enum perf_type_id
+HARDWARE, SOFTWARE, TRACEPOINT, BREAKPOINT = 0, 1, 2, 5  # enum perf_type_id
 CPU_CLOCK = 0  # enum perf_sw_ids
 
 _CLOEXEC = 8  # PERF_FLAG_FD_CLOEXEC
@@ -25,8 +25,8 @@ class PerfEvent:
     """What to count, and how often to fire.
 
     Args:
-        type: HARDWARE, SOFTWARE, BREAKPOINT.
-        config: the event's number within its type.
+        type: HARDWARE, SOFTWARE, TRACEPOINT, BREAKPOINT.
+        config: the event's number within its type; of a tracepoint, the number in its `id` file.
         period: fire after so many; for CPU_CLOCK in nanoseconds (the kernel waits at least 10 us).
         frequency: or fire so many times a second, at most kernel.perf_event_max_sample_rate.
         bp_type, bp_address, bp_length: of a BREAKPOINT.

@@ -7,6 +7,7 @@ fexit programs 5.19, in raw_tp and tp_btf programs 6.10).
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from kubebpf.agent.libbpf.declarations import ffi, text
 from kubebpf.agent.libbpf.info import ProgramInfo, program_info
 from kubebpf.agent.libbpf.library import check, check_pointer, lib, messages
-from kubebpf.agent.libbpf.link import DescriptorLink, Link
+from kubebpf.agent.libbpf.link import DescriptorLink, Link, PerfLink
 from kubebpf.agent.libbpf.syscalls import raw_tracepoint_open
 
 
@@ -78,7 +79,7 @@ class Program:
         check(lib().bpf_program__set_autoload(self._pointer, wanted), "bpf_program__set_autoload", subject=self.name)
 
     def attach_perf_event(self, fd: int, cookie: int = 0) -> Link:
-        """Run at each overflow of a perf event.
+        """Run at each overflow of a perf event, or at each hit of a tracepoint's or uprobe's event.
 
         Args:
             fd: from open_perf_event. The link owns it from here on; when this fails, it is closed.
@@ -88,11 +89,13 @@ class Program:
             LibbpfError: it cannot be attached.
         """
         options = ffi.new("struct bpf_perf_event_opts *", {"sz": ffi.sizeof("struct bpf_perf_event_opts"), "bpf_cookie": cookie})
-        try:
-            return self._attach("bpf_program__attach_perf_event_opts", fd, options)
-        except BaseException:
-            os.close(fd)
-            raise
+        with ExitStack() as opened:
+            opened.callback(os.close, fd)
+            event = os.dup(fd)
+            opened.callback(os.close, event)
+            link = PerfLink(self._attached("bpf_program__attach_perf_event_opts", fd, options), event)
+            opened.pop_all()  # both descriptors are the link's now
+            return link
 
     def attach_tracepoint(self, category: str, event: str, cookie: int = 0) -> Link:
         """Run at a tracepoint of tracefs.
@@ -178,5 +181,8 @@ class Program:
             check(lib().bpf_program__pin(self._pointer, str(path).encode()), "bpf_program__pin", said, str(path))
 
     def _attach(self, call: str, *arguments: Any) -> Link:
+        return Link(self._attached(call, *arguments))
+
+    def _attached(self, call: str, *arguments: Any) -> Any:
         with messages() as said:
-            return Link(check_pointer(getattr(lib(), call)(self._pointer, *arguments), call, said, self.name))
+            return check_pointer(getattr(lib(), call)(self._pointer, *arguments), call, said, self.name)

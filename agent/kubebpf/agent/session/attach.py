@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from errno import EINVAL
 from typing import Literal
 
 from kubebpf.agent.libbpf.errors import LibbpfError
 from kubebpf.agent.libbpf.link import Link
 from kubebpf.agent.libbpf.object import has_kernel_type
-from kubebpf.agent.libbpf.perf import CPU_CLOCK, SOFTWARE, PerfEvent, open_perf_event
+from kubebpf.agent.libbpf.perf import CPU_CLOCK, SOFTWARE, TRACEPOINT, PerfEvent, open_perf_event
 from kubebpf.agent.libbpf.program import Program, Uprobe
 from kubebpf.agent.session.errors import MissingProbeError
 from kubebpf.agent.session.options import Options
@@ -119,7 +120,8 @@ def _perf(program: Program, point: Point, event: PerfEvent, cpu: int, pid: int) 
 
 
 def _tracepoint(program: Program, point: Point, options: Options) -> Iterator[Link]:
-    yield program.attach_tracepoint(str(point.target["category"]), str(point.target["event"]), point.cookie)
+    # A tracepoint's event fires for all CPUs, whichever it was opened on. See PerfLink for why libbpf does not open it.
+    yield _perf(program, point, PerfEvent(TRACEPOINT, int(point.target["id"]), period=1), online_cpus()[0], -1)
 
 
 def _raw_tracepoint(program: Program, point: Point, options: Options) -> Iterator[Link]:
@@ -170,6 +172,12 @@ def provider(attach: Attach) -> Provider:
     return PROVIDERS[attach.provider]
 
 
+def _reason(error: LibbpfError, point: Point) -> str:
+    if error.errno == EINVAL and "hz" in point.target:
+        return f"{error}; kernel.perf_event_max_sample_rate limits how often a second"
+    return str(error)
+
+
 def attach_point(program: Program, point: Point, options: Options) -> list[Link]:
     """Attach a program to one place: every link, or none.
 
@@ -184,6 +192,6 @@ def attach_point(program: Program, point: Point, options: Options) -> list[Link]
         for link in links:
             link.close()
         if isinstance(error, LibbpfError):
-            raise MissingProbeError(point.name, str(error)) from error
+            raise MissingProbeError(point.name, _reason(error, point)) from error
         raise
     return links

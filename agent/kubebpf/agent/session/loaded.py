@@ -6,15 +6,21 @@ takes up again after it was killed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Thread
 
 from kubebpf.agent.libbpf.link import Link
 from kubebpf.agent.libbpf.map import BpfMap
 from kubebpf.agent.libbpf.object import BpfObject
 from kubebpf.agent.libbpf.program import Program
 from kubebpf.agent.session.points import Point
+
+_FEW = 8  # links or descriptors that are closed without threads
+_THREADS = 32
 
 
 @dataclass
@@ -28,6 +34,7 @@ class Loaded:
 
     object: BpfObject
     attached: list[tuple[Point, list[Link]]] = field(default_factory=list)
+    _events: list[int | None] = field(default_factory=list)
 
     @property
     def programs(self) -> dict[str, Program]:
@@ -45,11 +52,31 @@ class Loaded:
         return [link for _, links in self.attached for link in links]
 
     def detach(self) -> None:
-        """Close every link. The programs stop unless a pin holds their link."""
-        attached, self.attached = self.attached, []
-        for _, links in attached:
-            for link in links:
-                link.close()
+        """Close every link. The programs stop unless a pin holds their link.
+
+        Each close waits for a grace period of the kernel (perf_event_detach_bpf_prog), and waits at the same time share one: with
+        hundreds of links, threads make seconds of what would be half a minute. What is left of perf events is closed by `close`.
+        """
+        links, self.attached = self.links, []
+        if len(links) <= _FEW:
+            self._events += [link.release() for link in links]
+            return
+        with ThreadPoolExecutor(_THREADS) as threads:
+            self._events += threads.map(lambda link: link.release(), links)
+
+    def close(self) -> None:
+        """Detach, and close what is left; a thread of their own closes many perf events, so that the caller need not wait."""
+        self.detach()
+        events, self._events = [event for event in self._events if event is not None], []
+        if len(events) <= _FEW:
+            _close_all(events)
+        else:
+            Thread(target=_close_all, args=(events,), name="kubebpf-close", daemon=True).start()
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -64,4 +91,4 @@ def loaded(opened: BpfObject) -> Iterator[Loaded]:
     try:
         yield held
     finally:
-        held.detach()
+        held.close()

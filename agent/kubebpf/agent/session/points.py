@@ -52,9 +52,12 @@ class Node:
         lines = (self.tracefs / "available_events").read_text().splitlines()
         return [(category, event) for category, _, event in (line.partition(":") for line in lines)]
 
-    def has_tracepoint(self, category: str, event: str) -> bool:
-        """Whether there is one."""
-        return (self.tracefs / "events" / category / event / "id").exists()
+    def tracepoint_id(self, category: str, event: str) -> int | None:
+        """The number of a tracepoint for perf_event_open(2), or None."""
+        try:
+            return int((self.tracefs / "events" / category / event / "id").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
 
 def online_cpus() -> list[int]:
@@ -87,14 +90,16 @@ def tracepoints(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
     category, event = str(attach.target["category"]), str(attach.target["event"])
     if not (node.tracefs / "events").is_dir():
         raise MissingProbeError(attach.text, f"no tracefs at {node.tracefs} (mount -t tracefs nodev {node.tracefs})")
-    found = [(category, event)] if node.has_tracepoint(category, event) else []
+    names = [(category, event)]
     if is_wildcard(category) or is_wildcard(event):
         categories, events = pattern(category).fullmatch, pattern(event).fullmatch
-        found = sorted((c, e) for c, e in node.tracepoints() if categories(c) and events(e))
+        names = sorted((c, e) for c, e in node.tracepoints() if categories(c) and events(e))
+    # Some events have no number: they are for ftrace alone (events/ftrace/function).
+    found = [(c, e, number) for c, e in names if (number := node.tracepoint_id(c, e)) is not None]
     if not found:
         raise MissingProbeError(attach.text, "no such tracepoint on this kernel")
-    for c, e in found:
-        yield f"{attach.provider}:{c}:{e}", {"category": c, "event": e}
+    for c, e, id in found:
+        yield f"{attach.provider}:{c}:{e}", {"category": c, "event": e, "id": id}
 
 
 def raw_tracepoints(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
