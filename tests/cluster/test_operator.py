@@ -149,6 +149,7 @@ def test_reports_are_merged_exactly(fleet: Fleet) -> None:
     assert found["@max"] == [{"key": [], "max": str(2**63 + 2)}]
     assert {(e["node"], e["value"]["str"]) for e in found["@last"]} == {(fleet.a, fleet.a), (fleet.b, fleet.b)}
     assert status["lost"] == {"events": "2", "mapFull": "4", "missed": "0", "total": "6"}
+    eventually(lambda: "LostEvents" in trace.events())
     assert [(row["node"], row["text"]) for row in status["recent"]] == [(fleet.a, ""), (fleet.b, "later")]
 
 
@@ -247,7 +248,7 @@ def test_an_outage_of_the_api_server(fleet: Fleet, operator: OperatorProcess, ho
     assert operator.server.running
 
 
-def test_a_program_with_two_errors_and_its_repair(fleet: Fleet) -> None:
+def test_a_program_with_two_errors_and_its_repair(fleet: Fleet, operator: OperatorProcess) -> None:
     trace = fleet.trace(program=TWO_ERRORS)
     trace.wait_for("Ready", "False", "CompileFailed")
     trace.wait_for("Stalled", "True", "CompileFailed")
@@ -255,6 +256,11 @@ def test_a_program_with_two_errors_and_its_repair(fleet: Fleet) -> None:
     assert "spec.program:2:" in message and "spec.program:3:" in message and "~" in message
     assert "artifact" not in trace.status()
     eventually(lambda: "CompileFailed" in trace.events())
+    with Versions(trace) as versions:
+        operator.server.kill()
+        operator.server.start()
+        time.sleep(4)
+    assert versions.writes == 0, "a restarted operator compiles again, and comes to the same end"
     trace.patch(program="begin { @ = count(); }")
     attach(trace, fleet, 1, 1)
     assert trace.status()["observedGeneration"] == 2

@@ -19,7 +19,8 @@ from typing import Any
 
 from kubebpf.operator.api import Api, ApiError, ConflictError
 from kubebpf.operator.conditions import COMPILED, READY, SUCCEEDED, read_condition, shorten
-from kubebpf.operator.model import API_VERSION, Json, Trace, TraceKey, parse_time
+from kubebpf.operator.model import API_VERSION, Json, Trace, TraceKey, format_time, parse_time
+from kubebpf.operator.state import LOSSES
 from kubebpf.operator.work import Bucket
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Happening:
     """Something worth an Event.
 
     Args:
-        since: when it happened; the same thing at another time counts the Event up.
+        since: when it happened; the same thing at another time counts the Event up. "" for what is told once a generation.
         node: when it is about one node.
     """
 
@@ -56,9 +57,11 @@ def happenings(trace: Trace, status: Mapping[str, Any]) -> Iterator[Happening]:
         if said.get("status") == truth and (reason or said["reason"]) in _REASONS:
             name = reason or said["reason"]
             yield Happening(kind, _REASONS[name], said["message"] or name, said["lastTransitionTime"])
-    since = read_condition(status, "Degraded").get("lastTransitionTime", "")
     for error in status.get("nodeErrors") or ():
-        yield Happening("Warning", "NodeFailed", f"{error['node']}: {error['reason']}: {error['message']}", since, error["node"])
+        yield Happening("Warning", "NodeFailed", f"{error['node']}: {error['reason']}: {error['message']}", "", error["node"])
+    lost = status.get("lost") or {}
+    if lost.get("total", "0") != "0":
+        yield Happening("Warning", "LostEvents", ", ".join(f"{name}: {lost[name]}" for name in LOSSES if name in lost), "")
 
 
 # (condition, its status, type of the Event, reason; "" takes the condition's own).
@@ -89,7 +92,7 @@ class Recorder:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._told: dict[str, dict[str, tuple[str, int]]] = {}
+        self._told: dict[str, dict[str, tuple[str | None, int]]] = {}
         self._buckets: dict[str, Bucket] = {}
 
     async def tell(self, trace: Trace, status: Mapping[str, Any], now: datetime) -> None:
@@ -97,7 +100,7 @@ class Recorder:
         told = self._told.setdefault(trace.key.uid, {})
         for happening in _distinct(happenings(trace, status)):
             name = _name(trace, happening)
-            since, count = told.get(name, ("", 0))
+            since, count = told.get(name, (None, 0))
             if since == happening.since or not self._may(trace.key.uid, happening, now):
                 continue
             told[name] = happening.since, count + 1
@@ -124,7 +127,7 @@ class Recorder:
             await self._api.patch_event(namespace, name, again)
             return
         try:
-            await self._api.create_event(namespace, _body(trace, happening, name, namespace))
+            await self._api.create_event(namespace, _body(trace, happening, name, happening.since or format_time(now)))
         except ConflictError:
             logger.debug("the Event %s was told before the restart", name)
 
@@ -139,15 +142,15 @@ def _name(trace: Trace, happening: Happening) -> str:
     return f"{trace.key.name[:200]}.{hashlib.sha256('/'.join(parts).encode()).hexdigest()[:16]}"
 
 
-def _body(trace: Trace, happening: Happening, name: str, namespace: str) -> Json:
+def _body(trace: Trace, happening: Happening, name: str, when: str) -> Json:
     return {
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": name, "namespace": trace.key.namespace or SYSTEM_EVENTS},
         "involvedObject": reference(trace.key) | {"resourceVersion": trace.resource_version},
         "type": happening.kind,
         "reason": happening.reason,
         "message": shorten(happening.note, NOTE_LIMIT),
-        "firstTimestamp": happening.since,
-        "lastTimestamp": happening.since,
+        "firstTimestamp": when,
+        "lastTimestamp": when,
         "count": 1,
         "source": {"component": COMPONENT} | ({"host": happening.node} if happening.node else {}),
         "reportingComponent": COMPONENT,

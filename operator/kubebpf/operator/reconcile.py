@@ -106,8 +106,8 @@ class Reconciler:
         answer = self._compiler.ask(trace.key.uid, request)
         if isinstance(answer, Compiled):
             look.compiled = answer
-        # While a stored object that was removed is compiled again, the trace stays compiled.
-        look.outcome = answer if isinstance(answer, Refused) else known
+        # While something is compiled again (a removed object, a refused program after a restart), the trace stays what it was.
+        look.outcome = answer if isinstance(answer, Refused) else known or _known_refusal(trace)
 
     async def _store_object(self, look: Look) -> None:
         compiled = look.compiled
@@ -183,14 +183,25 @@ def _count(trace: Trace, outcome: Outcome, nodes: list[Node], reports: list[Repo
 
 def _known_artifact(trace: Trace) -> Artifact | None:
     """What the status says was compiled for this generation: after a restart nothing is compiled again."""
-    said, condition = trace.status.get("artifact"), read_condition(trace.status, COMPILED)
-    current = condition.get("observedGeneration") == trace.generation == trace.status.get("observedGeneration")
-    if not current or condition.get("status") != "True" or not isinstance(said, dict):
+    said, condition = trace.status.get("artifact"), _compiled_condition(trace)
+    if condition.get("status") != "True" or not isinstance(said, dict):
         return None
     try:
         return Artifact(said["digest"], said["configMap"], said["size"], said["compileMillis"])
     except KeyError:
         return None
+
+
+def _known_refusal(trace: Trace) -> Refused | None:
+    condition = _compiled_condition(trace)
+    return Refused(condition["reason"], condition["message"]) if condition.get("status") == "False" else None
+
+
+def _compiled_condition(trace: Trace) -> Mapping[str, Any]:
+    """The condition Compiled, {} when it is about another generation."""
+    condition = read_condition(trace.status, COMPILED)
+    current = condition.get("observedGeneration") == trace.generation == trace.status.get("observedGeneration")
+    return condition if current else {}
 
 
 def _counted_generation(trace: Trace) -> int | None:
