@@ -17,8 +17,8 @@ from pathlib import Path
 # This file has the name of the package that it uses: its own folder must not be searched.
 sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
 
-from conformance import frontend, runtime
-from conformance.cases import Case, Verdict, figures, floor, folder, load, raise_floor
+from conformance import frontend, runtime  # noqa: E402
+from conformance.cases import Case, Verdict, figures, floor, folder, load, raise_floor  # noqa: E402
 
 
 def chosen(tier: str, text: str) -> Iterator[tuple[Case, Callable[[Case], Verdict]]]:

@@ -116,6 +116,11 @@ def test_compile_dumps_the_manifest() -> None:
     assert [m["name"] for m in dumped["maps"]] == ["@x"]
 
 
+def test_compile_dumps_what_llvm_gets_and_gives() -> None:
+    assert "define " in kubebpf("compile", "--dump", "ir", "-e", "begin { @x = count(); }").stdout
+    assert "exit" in kubebpf("compile", "--dump", "asm", "-e", "begin { @x = count(); }").stdout
+
+
 def test_compile_for_a_file_that_is_no_btf(tmp_path: Path) -> None:
     file = tmp_path / "x.btf"
     file.write_bytes(b"no")

@@ -71,6 +71,26 @@ def build(text: str, name: str, view: KernelView, *, unsafe: bool = False, offli
     return Built(done.artifact, done.report)
 
 
+def generated(text: str, name: str, view: KernelView, *, unsafe: bool, assembly: bool) -> str:
+    """What the compiler hands to LLVM, or what LLVM makes of it.
+
+    Raises:
+        UserError: the program has errors.
+    """
+    from kubebpf.compiler.emit.program import build as build_module
+    from kubebpf.compiler.emit.target import to_assembly
+    from kubebpf.compiler.options import CompileOptions
+    from kubebpf.compiler.pipeline import check_script
+
+    options = CompileOptions(source_name=name, unsafe=unsafe, arch=os.uname().machine)
+    checked = check_script(text, view, options)
+    if checked.program is None:
+        raise UserError(complaints(checked.report))
+    module, manifest = build_module(checked.program, checked.report.sources[0], options, checked.settings)
+    ir = module.ir(manifest)
+    return to_assembly(ir) if assembly else ir
+
+
 def complaints(report: Report, warnings: bool = True) -> str:
     """The diagnostics as text; without warnings if they are not wanted."""
     from kubebpf.compiler.complaints.render import render

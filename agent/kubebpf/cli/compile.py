@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubebpf.cli.building import artifact_of, build, kernel_view
+from kubebpf.cli.building import artifact_of, build, generated, kernel_view
 from kubebpf.cli.problems import error_line
 from kubebpf.cli.progress import progress
 from kubebpf.cli.source import read
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Where to write the object.")
 @click.option("--btf", type=click.Path(path_type=Path), help="Compile for the kernel of this BTF file.")
 @click.option("--unsafe", is_flag=True, help="Allow unsafe helpers.")
-@click.option("--dump", type=click.Choice(["manifest"]), help="Print a part of the result instead.")
+@click.option("--dump", type=click.Choice(["manifest", "ir", "asm"]), help="Print a part of the result instead.")
 @click.option("--no-warnings", is_flag=True, help="Show errors only.")
 def compile_(file: str | None, inline: str | None, output: Path | None, btf: Path | None, unsafe: bool, dump: str | None,
              no_warnings: bool) -> None:  # fmt: skip
@@ -39,6 +39,9 @@ def compile_(file: str | None, inline: str | None, output: Path | None, btf: Pat
     program = read(inline, (file,) if file else ())
     if output is None and dump is None:
         raise click.UsageError("Give -o FILE for the object, or --dump for a part of it.")
+    if dump in ("ir", "asm"):
+        click.echo(generated(program.text, program.name, kernel_view(btf), unsafe=unsafe, assembly=dump == "asm"))
+        return
     with progress("compiling"):
         built = build(program.text, program.name, kernel_view(btf), unsafe=unsafe)
     artifact = artifact_of(built, not no_warnings)

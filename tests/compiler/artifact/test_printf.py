@@ -44,6 +44,9 @@ CASES: list[tuple[str, list[Value], str]] = [
     ("%s|%30s|", [Text("\n        f+1\n", "ustack")] * 2, "\n        f+1\n|                 \n        f+1\n|"),
     ("%x|%d|%lx", [Pointer(5000000000)] * 3, "2a05f200|705032704|12a05f200"),
     ("%d %s %llu", [Cgroup(7), Cgroup(7, "n"), Cgroup(7)], "7 7 (node n) 7"),
+    ("%gr|%gr|%20gr|%gr", [0xCC0, 0x41, 1, 0], "GFP_KERNEL|GFP_DMA|__GFP_IO|             GFP_DMA|0"),
+    ("%gr|%gr|%gr", [0x100CCA, 0x452CC0, 0x2820],
+     "GFP_HIGHUSER|0x8|GFP_KERNEL_ACCOUNT|__GFP_NOWARN|__GFP_NORETRY|__GFP_COMP|GFP_ATOMIC|__GFP_NOWARN"),
     ("%d|%r|%s|", ["abc", 5], "!{str is no integer}|!{int is no buffer}|!{missing}|"),
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The manifest: everything about an object that its ELF does not say, as JSON in the section `kubebpf.manifest`.
 
-One Manifest is made by the compiler and read by every node; the same text and kernel view give the same bytes. Only plain data here.
+One Manifest is made by the compiler and read by every node; the same text and kernel view give the same bytes. Only plain
+data here.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Attach:
         provider: begin, end, interval, profile, software, hardware, tracepoint, rawtracepoint, uprobe, uretprobe, ….
         text: the attach point as written, the provider spelled out: what `probe` prints when there is no wildcard.
         target: the provider's parts: tracepoint {category, event}; rawtracepoint {event}; interval, profile
-            {period_ns} or {hz}; software {event, count}; uprobe, uretprobe {path, function, offset} (function "" for a bare offset).
+            {period_ns} or {hz}; software {event, count}; uprobe, uretprobe {path, function, offset} (function "" for a bare
+            offset).
         wildcard: the node expands the target; every match is attached with a cookie of its own.
         place: where it stands in the text.
     """
@@ -118,8 +120,8 @@ class Constant:
     """A number or string that the node writes into `.rodata.kb` before it loads the object.
 
     Args:
-        kind: ncpus, start_boottime, start_realtime, pidns_dev, pidns_ino, scope_level_lo, scope_level_hi, positional, positional_count, getopt,
-            cgroupid, kaddr, self_pid, cpid, ….
+        kind: ncpus, start_boottime, start_realtime, pidns_dev, pidns_ino, scope_level_lo, scope_level_hi, positional,
+            positional_count, getopt, cgroupid, kaddr, self_pid, cpid, ….
         offset: in the section, in bytes.
         size: in bytes: 8 for integers, the capacity for strings.
         string: whether it is a NUL-terminated string.
@@ -170,7 +172,8 @@ class Manifest:
     Args:
         version: of this format.
         source_name: what diagnostics call the program: `stdin`, a path.
-        header: the layout of an event's start: "plain" {u32 id, u32 zero}; "context" {u32 id, u32 cpu, u64 CLOCK_BOOTTIME ns, u64 cgroup id}.
+        header: the layout of an event's start: "plain" {u32 id, u32 zero}; "context" {u32 id, u32 cpu, u64 CLOCK_BOOTTIME ns,
+            u64 cgroup id}.
         scoped: the programs count only events of the cgroups in `kb_scope`.
         attaches: in the order of declaration; begin and end probes too.
         strings: texts that values index (strftime formats, cgroup filters).

@@ -7,7 +7,7 @@ The conversions are those of bpftrace 0.27 (its src/format_string.cpp; everythin
 - the flags `-`, `+`, space, `#`, `0`, in this order and each once; a width; a precision and `*` are read and change nothing;
 - d i: 32 bits, signed; u x X o: 32 bits, unsigned; with hh 8 bits, with h 16, with l, ll, j, z or t 64;
 - c: one byte; p: 0x and hexadecimal; s: any value as print() shows it;
-- r: a buffer; rx: all of it as `\xNN`; rh: as `NN NN`; gr: allocation flags, as a number here;
+- r: a buffer; rx: all of it as `\xNN`; rh: as `NN NN`; gr: allocation flags by name;
 - the width fills from the left, with 0 also in front of a sign (`%05d` of -5 is `000-5`), as C++ streams do;
 - `%%` is `%`; a `%` that starts none of these stays as it is. A value that its conversion cannot print is shown as `!{...}`.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from kubebpf.compiler.artifact.gfp import gfp_text
 from kubebpf.compiler.artifact.text import value_text
 from kubebpf.compiler.artifact.values import Bytes, Cgroup, Enum, Pointer, Value
 
@@ -130,5 +131,5 @@ _CONVERSIONS: dict[str, Callable[[re.Match[str], Value], str]] = {
     "r": lambda match, value: value_text(Bytes(_data(value))),
     "rx": lambda match, value: "".join(f"\\x{byte:02x}" for byte in _data(value)),
     "rh": lambda match, value: _data(value).hex(" "),
-    "gr": lambda match, value: str(number_of(value)),
+    "gr": lambda match, value: gfp_text(number_of(value) & (2**64 - 1)),
 }
