@@ -386,3 +386,26 @@ def test_a_trace_before_its_namespace_is_gone_and_agents_without_traces(cluster:
     with pytest.raises(ApiError):
         cluster.api("GET", report_path(trace, NODE))
     agent.check()
+
+
+def test_fifty_traces_cost_an_idle_node_little(cluster: ControlPlane, agent: AgentProcess, namespace: str) -> None:
+    elf = counting(then=PRINT)
+    eventually(lambda: "started" in agent.tail())
+    time.sleep(2)
+    empty = agent.resident_mib()
+    started = time.monotonic()
+    traces = [publish(cluster, namespace, f"t-{i}", elf) for i in range(50)]
+    for trace in traces:
+        reported(cluster, trace, attached, timeout=60)
+    print(f"50 traces published and attached in {time.monotonic() - started:.1f} s")
+    time.sleep(1)
+    cpu, began = agent.cpu_seconds(), time.monotonic()
+    time.sleep(20)
+    share = (agent.cpu_seconds() - cpu) / (time.monotonic() - began)
+    print(f"idle with 50 traces: {100 * share:.2f} % of a core, {agent.resident_mib():.0f} MiB (without traces {empty:.0f} MiB)")
+    assert share < 0.01
+    assert agent.resident_mib() < empty + 200
+    mine = held_by(agent.pid)
+    for trace in traces:
+        delete(cluster, trace)
+    eventually(lambda: not mine & everything(), timeout=30)

@@ -167,7 +167,10 @@ def world(cluster: ControlPlane, system: System, pods: Pods, namespace: str, ope
 
 def test_counts_of_two_nodes_are_exact_and_deletion_leaves_nothing(world: World, system: System) -> None:
     # The operator's first compilation reads the kernel's types; the second one is what a user waits for.
-    world.trace("warm", "begin { @ = count(); }").condition("Ready", "True")
+    warm = world.trace("warm", "begin { @ = count(); }")
+    warm.condition("Ready", "True")
+    warm.delete()
+    eventually(lambda: not world.held().prog, timeout=15)
     trace = world.trace("calls", COUNT)
     trace.condition("Ready", "True", every=0.01)
     ready = time.monotonic()

@@ -22,6 +22,7 @@ from kubebpf.agent.cluster.report import Line, Lost, Phase, State
 from kubebpf.agent.cluster.selector import scope
 from kubebpf.agent.cluster.trace import Trace
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
+from kubebpf.agent.libbpf.library import possible_cpus
 from kubebpf.agent.libbpf.verifier import VerifierError
 from kubebpf.agent.output.dispatch import map_states
 from kubebpf.agent.pods.cgroups import CgroupId
@@ -170,7 +171,7 @@ def attach(trace: Trace, identity: Identity, artifact: Artifact, directory: PodD
     Raises:
         SessionError, LibbpfError, LibbpfMissingError: see `why`.
     """
-    session = Session(artifact, _options(trace, directory)).__enter__()
+    session = Session(artifact, _options(trace, artifact, directory)).__enter__()
     try:
         live = Live(trace, identity, session, Identities(directory, node))
         # An empty scope would miss the events between attach and fill.
@@ -182,15 +183,26 @@ def attach(trace: Trace, identity: Identity, artifact: Artifact, directory: PodD
         raise
 
 
-def _options(trace: Trace, directory: PodDirectory) -> Options:
+def _options(trace: Trace, artifact: Artifact, directory: PodDirectory) -> Options:
     low, high = directory.levels()
-    # With container names the scope has containers' cgroups, one level below the pods'.
     return Options(
         name=trace.name.name,
         args=trace.args,
         params=trace.params,
+        # With container names the scope has containers' cgroups, one level below the pods'.
         scope_levels=(low, high + 1) if trace.containers else (low, high),
+        # What the program's config block says goes first.
+        ring_bytes=None if artifact.manifest.config.ring_pages else ring_bytes(possible_cpus()),
     )
+
+
+def ring_bytes(cpus: int) -> int:
+    """The size of a trace's ring buffer: 64 KiB a CPU, a power of two from 256 KiB to 4 MiB.
+
+    Smaller than in the local mode, where one program has the machine for itself: here fifty may run side by side.
+    """
+    wanted = min(max(cpus * (64 << 10), 256 << 10), 4 << 20)
+    return 1 << (wanted - 1).bit_length()
 
 
 def why(error: Exception) -> tuple[str, str]:
