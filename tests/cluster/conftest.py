@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from support.agents import GROUP, Agents
 from support.binaries import REPOSITORY, MissingBinaryError, find_binaries, find_helm
 from support.chart import System, install
 from support.controlplane import ControlPlane
 from support.machine import lacks_cluster
+from support.operators import OperatorProcess
 from support.pods import Pods
+from support.world import World
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,3 +66,23 @@ def namespace(cluster: ControlPlane) -> Iterator[str]:
     name = cluster.namespace(f"test-{secrets.token_hex(4)}")
     yield name
     cluster.api("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="module")
+def operator(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator as a process, with the chart's rights; writes results every second."""
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    with OperatorProcess(system.operator, system.namespace, log, 1.0) as process:
+        yield process
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+@pytest.fixture
+def world(cluster: ControlPlane, system: System, pods: Pods, namespace: str, operator: OperatorProcess) -> Iterator[World]:
+    """Two nodes with agents, their pods, and the operator."""
+    with Agents(cluster, system.agent) as agents:
+        operator.server.start()
+        yield World(cluster, pods, agents, namespace, operator)
+        # The next test's agents must not find them: the deletion of their namespaces takes its time.
+        for trace in cluster.get("bpftraces"):
+            cluster.api("DELETE", f"{GROUP}/namespaces/{trace['metadata']['namespace']}/bpftraces/{trace['metadata']['name']}")

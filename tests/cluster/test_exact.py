@@ -1,33 +1,28 @@
 """The main story: a manifest becomes a cluster's numbers, exactly.
 
-Operator and two agents as processes with the chart's rights, one API server, one kernel; pods with known numbers of system calls on
-both nodes, and noise that must not be counted.
+Operator and two agents as processes with the chart's rights, one API server, one kernel; pods with known numbers of system calls
+on both nodes, and noise that must not be counted.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from support.agents import AgentProcess, Agents
-from support.bpfstate import BpfObjects, bpftool, everything, held_by, pins
+from support.agents import AgentProcess
+from support.bpfstate import bpftool, everything, pins
 from support.chart import System
-from support.controlplane import ApiError, ControlPlane, Object
-from support.operators import OperatorProcess
-from support.pods import Pod, Pods
+from support.controlplane import ApiError, ControlPlane
+from support.pods import Pod
 from support.processes import eventually
-from support.workload import Workload, make_calls, noise
+from support.workload import Workload, noise
+from support.world import Trace, World, by_container, scalar
 
 pytestmark = pytest.mark.kernel
 
-GROUP = "/apis/kubebpf.dev/v1alpha1"
 COUNT = "tracepoint:syscalls:sys_enter_getppid { @[cgroup] = count(); @all = count(); }"
 READS = """tracepoint:syscalls:sys_enter_read /comm == "exactreads"/ {
   @size = hist(args.count); @mean = avg(args.count); @bytes = sum(args.count);
@@ -38,131 +33,9 @@ SIZES_B = [1, 7, 8, 100, 1000000]
 TWO_ERRORS = "begin {\n  @a = coutn();\n  $x = nosuch;\n}\n"
 
 
-class Trace:
-    """A trace that was applied with kubectl, and what its status says."""
-
-    def __init__(self, cluster: ControlPlane, namespace: str, name: str, program: str, **spec: Any) -> None:
-        self.cluster, self.name, self.namespace = cluster, name, namespace
-        self.path = f"{GROUP}/namespaces/{namespace}/bpftraces/{name}"
-        self.apply(program, **spec)
-
-    def apply(self, program: str, **spec: Any) -> None:
-        meta = {"name": self.name, "namespace": self.namespace}
-        body = {"apiVersion": "kubebpf.dev/v1alpha1", "kind": "BpfTrace", "metadata": meta}
-        text = yaml.safe_dump(body | {"spec": {"program": program, "report": {"interval": "500ms"}} | spec})
-        self.applied = time.monotonic()
-        self.cluster.kubectl("apply", "-f", "-", input=text)
-        self.accepted = time.monotonic()
-
-    def read(self) -> Object:
-        return self.cluster.api("GET", self.path)
-
-    def status(self) -> Object:
-        found: Object = self.read().get("status", {})
-        return found
-
-    def condition(self, kind: str, status: str, timeout: float = 30, every: float = 0.05) -> Object:
-        """Wait for a condition of the present generation."""
-
-        def holds() -> Object:
-            body = self.read()
-            conditions = {row["type"]: row for row in body.get("status", {}).get("conditions", [])}
-            row = conditions.get(kind, {})
-            assert (row.get("status"), row.get("observedGeneration")) == (status, body["metadata"]["generation"]), conditions
-            found: Object = row
-            return found
-
-        return eventually(holds, timeout=timeout, every=every, what=f"{kind}={status}")
-
-    def results(self, check: Callable[[dict[str, Object]], bool], timeout: float = 30) -> dict[str, Object]:
-        """Maps by name, once they are as `check` wants them."""
-
-        def right() -> dict[str, Object]:
-            maps = {m["name"]: m for m in self.status().get("results", {}).get("maps", [])}
-            assert maps and check(maps), maps
-            return maps
-
-        return eventually(right, timeout=timeout)
-
-    def delete(self) -> None:
-        self.cluster.kubectl("delete", "bpftraces.kubebpf.dev", self.name, "-n", self.namespace)
-
-
-def scalar(maps: dict[str, Object], name: str, member: str = "count") -> int:
-    entries = maps.get(name, {}).get("entries", [])
-    return int(entries[0][member]) if entries else 0
-
-
-def by_container(maps: dict[str, Object]) -> dict[tuple[str, str, str, str], int]:
-    """(node, namespace, pod, container) -> count."""
-    found: Counter[tuple[str, str, str, str]] = Counter()
-    for entry in maps["@"]["entries"]:
-        key = entry["key"][0]
-        pod = key.get("pod", {})
-        found[(key["node"], pod.get("namespace", ""), pod.get("name", ""), pod.get("container", ""))] += int(entry["count"])
-    return dict(found)
-
-
 def slot(size: int) -> int:
     """The slot of hist() for k = 0: 1 is the number 0, 2 + l the numbers from 2**l on."""
     return 1 if size == 0 else 1 + size.bit_length()
-
-
-@pytest.fixture(scope="module")
-def operator(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    log = tmp_path_factory.mktemp("operator") / "operator.log"
-    with OperatorProcess(system.operator, system.namespace, log, 1.0) as process:
-        yield process
-    assert "Traceback" not in log.read_text(), log.read_text()
-
-
-class World:
-    """Two nodes with agents, a pod on each with two containers, and pods that are not to be counted."""
-
-    def __init__(self, cluster: ControlPlane, pods: Pods, agents: Agents, namespace: str, operator: OperatorProcess) -> None:
-        self.cluster, self.pods, self.namespace, self.operator = cluster, pods, namespace, operator
-        self.fleet = f"fleet-{secrets.token_hex(4)}"
-        self.target = {"nodeSelector": {"fleet": self.fleet}}
-        self.agents_started = agents
-        self.a, self.b = (self.node(letter) for letter in "ab")
-        self.pod_a = pods.create("api-0", namespace=namespace, node=self.a, containers=["app", "proxy"])
-        self.pod_b = pods.create("api-1", namespace=namespace, node=self.b, driver="cgroupfs", runtime="cri-o", qos="guaranteed")
-        self.foreign = pods.create("foreign", namespace=f"{namespace}-other", node=self.a)
-        self.agents = [agents.start(self.a), agents.start(self.b)]
-
-    def node(self, letter: str) -> str:
-        return self.pods.node(f"{self.fleet}-{letter}", {"fleet": self.fleet})
-
-    def trace(self, name: str, program: str, **spec: Any) -> Trace:
-        return Trace(self.cluster, self.namespace, name, program, **({"target": self.target} | spec))
-
-    def held(self) -> BpfObjects:
-        found = BpfObjects()
-        for agent in self.agents:
-            found |= held_by(agent.pid)
-        return found
-
-    def calls(self, n1: int, n2: int, proxy: int = 0) -> None:
-        """Calls that count, between calls that do not."""
-        make_calls(41, self.foreign)
-        make_calls(n1, self.pod_a, "app")
-        make_calls(n2, self.pod_b)
-        if proxy:
-            make_calls(proxy, self.pod_a, "proxy")
-        make_calls(43)
-
-    def key(self, pod: Pod, container: str = "app") -> tuple[str, str, str, str]:
-        return pod.node, self.namespace, pod.name, container
-
-
-@pytest.fixture
-def world(cluster: ControlPlane, system: System, pods: Pods, namespace: str, operator: OperatorProcess) -> Iterator[World]:
-    with Agents(cluster, system.agent) as agents:
-        operator.server.start()
-        world = World(cluster, pods, agents, namespace, operator)
-        yield world
-        for trace in cluster.get("bpftraces"):
-            cluster.api("DELETE", f"{GROUP}/namespaces/{trace['metadata']['namespace']}/bpftraces/{trace['metadata']['name']}")
 
 
 def test_counts_of_two_nodes_are_exact_and_deletion_leaves_nothing(world: World, system: System) -> None:

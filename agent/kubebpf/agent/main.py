@@ -14,13 +14,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kubernetes.config import ConfigException
+
 from kubebpf.agent.cluster.agent import Agent, Settings
 from kubebpf.agent.cluster.api import Api
 from kubebpf.agent.cluster.report import Line
 from kubebpf.agent.cluster.trace import TraceName
-from kubebpf.agent.pods.cgroups import find_mount
+from kubebpf.agent.libbpf.errors import LibbpfMissingError
+from kubebpf.agent.libbpf.library import lib
+from kubebpf.agent.pods.cgroups import NoCgroupMountError, find_mount
 from kubebpf.agent.pods.directory import PodDirectory
 from kubebpf.agent.pods.watcher import CgroupWatcher
+
+log = logging.getLogger(__name__)
 
 NAMESPACE = "kubebpf-system"
 
@@ -28,12 +34,12 @@ NAMESPACE = "kubebpf-system"
 def run(
     node_name: str,
     namespace: str = NAMESPACE,
-    kubeconfig: Path | None = None,
-    cgroup_root: Path | None = None,
+    kubeconfig: Path | str | None = None,
+    cgroup_root: Path | str | None = None,
     allow_unsafe: bool = False,
     log_format: str = "text",
     log_level: str = "INFO",
-) -> None:
+) -> int:
     """Be the agent of a node until SIGTERM or SIGINT.
 
     Args:
@@ -44,14 +50,23 @@ def run(
         allow_unsafe: whether programs with unsafe helpers may run here.
         log_format: text or json.
 
-    Raises:
-        NoCgroupMountError: pods cannot be told apart on this node.
-        kubernetes.config.ConfigException: there is no way to an API server.
+    Returns:
+        the process's exit status: 0, or 1 when this machine or its configuration cannot run an agent (told on standard error).
     """
     _configure_log(log_format, log_level)
-    directory = PodDirectory(find_mount(cgroup_root))
+    try:
+        lib()
+        directory = PodDirectory(find_mount(Path(cgroup_root) if cgroup_root else None))
+        api = Api.connect(Path(kubeconfig) if kubeconfig else None)
+    except (NoCgroupMountError, LibbpfMissingError, ConfigException) as error:
+        log.error("%s", error)
+        return 1
     settings = Settings(node_name, namespace, allow_unsafe, on_line=lambda name, line: print_line(name, node_name, line))
-    agent = Agent(settings, Api.connect(kubeconfig), directory)
+    _serve(Agent(settings, api, directory), directory)
+    return 0
+
+
+def _serve(agent: Agent, directory: PodDirectory) -> None:
     watcher = CgroupWatcher(directory, agent.wake)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: agent.stop())

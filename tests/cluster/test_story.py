@@ -1,0 +1,121 @@
+"""What a trace goes through on a cluster: it ends, is narrowed, prints, is interrupted; operator and two agents as processes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from support.processes import eventually
+from support.workload import Workload, make_calls
+from support.world import World, by_container, scalar
+
+pytestmark = pytest.mark.kernel
+
+COUNT = "tracepoint:syscalls:sys_enter_getppid { @[cgroup] = count(); @all = count(); }"
+LAST_CALL = """tracepoint:syscalls:sys_enter_getppid {
+  @all = count();
+  if (comm == "lastcall") { exit(); }
+}
+end { @ended = count(); }"""
+
+
+def last_call(world: World) -> None:
+    """One call that ends the trace, on node a."""
+    Workload.start("--comm", "lastcall", "--getppid", 1, pod=world.pod_a).go()
+
+
+def test_exit_on_one_node_ends_the_whole_trace(world: World) -> None:
+    trace = world.trace("ending", LAST_CALL, exitPolicy="Cluster")
+    trace.condition("Ready", "True")
+    world.calls(10, 20)
+    last_call(world)
+    trace.condition("Succeeded", "True")
+    maps = trace.results(lambda m: True)
+    # The end programs ran on both nodes.
+    assert (scalar(maps, "@all"), scalar(maps, "@ended")) == (31, 2)
+    eventually(lambda: not world.held().prog, timeout=15)
+    world.calls(5, 5)
+    time.sleep(2)
+    assert scalar(trace.results(lambda m: True), "@all") == 31
+
+
+def test_exit_ends_the_part_of_its_node(world: World) -> None:
+    trace = world.trace("partly", LAST_CALL)
+    trace.condition("Ready", "True")
+    last_call(world)
+    eventually(lambda: trace.status()["nodes"]["completed"] == 1, timeout=15)
+    world.calls(100, 200)
+    maps = trace.results(lambda m: scalar(m, "@all") == 201)
+    assert scalar(maps, "@ended") == 1
+
+
+def test_the_duration_ends_it_on_every_node(world: World) -> None:
+    trace = world.trace("timed", COUNT, duration="3s")
+    trace.condition("Ready", "True")
+    world.calls(10, 20)
+    trace.condition("Succeeded", "True", timeout=20)
+    assert scalar(trace.results(lambda m: True), "@all") == 30
+    eventually(lambda: not world.held().prog, timeout=15)
+
+
+def test_only_the_selected_containers_of_the_selected_pods(world: World) -> None:
+    target = world.target | {"podSelector": {"matchLabels": {"app": "api"}}, "containers": ["proxy"]}
+    chosen = world.pods.create(
+        "chosen", namespace=world.namespace, node=world.b, containers=["app", "proxy"], labels={"app": "api"}
+    )
+    trace = world.trace("narrow", COUNT, target=target)
+    trace.condition("Ready", "True")
+    world.calls(10, 20, proxy=30)
+    make_calls(40, chosen, "app")
+    make_calls(50, chosen, "proxy")
+    nested = chosen.nested("inner", "proxy")
+    Workload.start("--getppid", 7, pod=chosen, cgroup=nested).go()
+    maps = trace.results(lambda m: scalar(m, "@all") == 57)
+    assert by_container(maps) == {world.key(chosen, "proxy"): 57}
+
+
+def test_printed_lines_of_all_nodes_with_their_pods(world: World) -> None:
+    trace = world.trace("talking", 'tracepoint:syscalls:sys_enter_getppid { printf("hello from %s\\n", comm); }')
+    trace.condition("Ready", "True")
+    make_calls(1, world.pod_a)
+    make_calls(1, world.pod_b)
+    make_calls(1, world.foreign)
+    eventually(lambda: len(trace.status().get("recent", [])) == 2, timeout=15)
+    recent = trace.status()["recent"]
+    assert sorted((line["node"], line["pod"], line["container"]) for line in recent) == [
+        (world.a, "api-0", "app"),
+        (world.b, "api-1", "app"),
+    ]
+    # comm has 15 characters.
+    assert {line["text"] for line in recent} == {"hello from kubebpf-workloa\n"}
+    eventually(lambda: [line["pod"] for line in world.agents[0].lines()] == ["api-0"], timeout=5)
+
+
+def test_an_agent_is_killed_and_comes_back(world: World) -> None:
+    """Its counts are lost with it; those of the other node are not, and nothing stays in the kernel."""
+    trace = world.trace("crash", COUNT)
+    trace.condition("Ready", "True")
+    world.calls(10, 20)
+    trace.results(lambda m: scalar(m, "@all") == 30)
+    agent = world.agents[0]
+    agent.kill()
+    agent.start()
+    eventually(lambda: len(world.held().prog) == 2, timeout=15)
+    trace.results(lambda m: scalar(m, "@all") == 20)
+    world.calls(3, 4)
+    trace.results(lambda m: scalar(m, "@all") == 27)
+
+
+def test_params_and_args_restart_without_compiling(world: World) -> None:
+    program = "tracepoint:syscalls:sys_enter_getppid { @ = sum($1); }"
+    trace = world.trace("args", program, args=["5"])
+    trace.condition("Ready", "True")
+    digest = trace.status()["artifact"]["digest"]
+    world.calls(10, 10)
+    trace.results(lambda m: scalar(m, "@", "sum") == 100)
+    trace.apply(program, target=world.target, args=["7"])
+    trace.condition("Ready", "True")
+    world.calls(10, 10)
+    trace.results(lambda m: scalar(m, "@", "sum") == 140)
+    assert trace.status()["artifact"]["digest"] == digest
