@@ -9,6 +9,7 @@ empty lines, the maps by name.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -78,6 +79,9 @@ class Run:
         Returns:
             the code of exit(), or 0.
         """
+        # What was imported lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        gc.enable()
         self.session.start()
         self._attached()
         attached()

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.output.writers import JsonOutput, Output, Streams, TextOutput
 from kubebpf.agent.session.errors import AttachError, SessionError
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.session import Session
-from kubebpf.cli.building import artifact_of, build, kernel_view
 from kubebpf.cli.child import Child
+from kubebpf.cli.compiling import Compiling
 from kubebpf.cli.ends import Ends
 from kubebpf.cli.engine import Manner, Run
 from kubebpf.cli.problems import UserError, error_line
@@ -24,11 +24,6 @@ from kubebpf.cli.progress import progress
 from kubebpf.cli.source import Program
 from kubebpf.cli.words import Words
 from kubebpf.compiler.artifact.manifest import ManifestError
-
-if TYPE_CHECKING:
-    from kubebpf.compiler.artifact.artifact import Artifact
-
-_CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,41 +40,18 @@ class RunOptions:
     manner: Manner = field(default_factory=Manner)
 
 
-def require_rights() -> None:
-    """Refuse early what the kernel would refuse with EPERM.
-
-    Raises:
-        UserError: this process may not load BPF programs (capabilities(7)).
-    """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    held = int(next(line for line in lines if line.startswith("CapEff:")).split()[1], 16)
-    has = {name for name, bit in _CAPABILITIES.items() if held >> bit & 1}
-    if "CAP_SYS_ADMIN" not in has and not {"CAP_BPF", "CAP_PERFMON"} <= has:
-        raise error_line("loading BPF programs needs root, or the capabilities CAP_BPF and CAP_PERFMON: try sudo kubebpf …")
-
-
-def compiled(program: Program, options: RunOptions) -> Artifact:
-    """The artifact of a program for this machine's kernel; warnings go to standard error.
-
-    Raises:
-        UserError: the program has errors, or this kernel no BTF.
-    """
-    with progress("compiling"):
-        built = build(program.text, program.name, kernel_view(), unsafe=options.manner.allow_unsafe)
-    return artifact_of(built, options.manner.warnings)
-
-
-def run(program: Program, options: RunOptions) -> int:
-    """Compile and run a program.
+def run(program: Program, compiling: Compiling, options: RunOptions) -> int:
+    """Run a program that is being compiled.
 
     Returns:
         the code of exit(), or 0.
 
     Raises:
         UserError: something that the user can change.
+        CompilerCrashError: the compiler failed.
     """
-    require_rights()
-    artifact = compiled(program, options)
+    with progress("compiling"):
+        artifact = compiling.artifact()
     with ExitStack() as stack, explained(options.verbose):
         child = stack.enter_context(Child.start(options.command)) if options.command else None
         streams = stack.enter_context(_streams(options.output))

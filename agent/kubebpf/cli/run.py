@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 from typing import Any
 
 import click
 
+from kubebpf.cli.compiling import Compiling
 from kubebpf.cli.problems import UserError
-from kubebpf.cli.source import read
+from kubebpf.cli.rights import require_rights
+from kubebpf.cli.source import Program, read
 from kubebpf.cli.words import WordsCommand, words_of
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
@@ -60,6 +63,9 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
     """
     _refuse_unbuilt(chosen)
     program = read(inline, words)
+    require_rights()
+    compiling = None if program.is_manifest else _started(program, chosen)
+    # From here on while the compiler works.
     from kubebpf.cli.engine import Manner
     from kubebpf.cli.local import RunOptions
     from kubebpf.cli.local import run as run_program
@@ -80,11 +86,17 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
             dry=chosen["dry_run"],
         ),
     )
-    if program.is_manifest:
-        from kubebpf.cli.trace import run_manifest
+    if compiling:
+        return run_program(program, compiling, options)
+    from kubebpf.cli.trace import run_manifest
 
-        return run_manifest(program, options)
-    return run_program(program, options)
+    return run_manifest(program, options)
+
+
+def _started(program: Program, chosen: dict[str, Any]) -> Compiling:
+    # A short run is mostly imports, and most of what they make stays: there is nothing to collect yet.
+    gc.disable()
+    return Compiling.start(program.text, program.name, chosen["unsafe"], not chosen["no_warnings"])
 
 
 def _refuse_unbuilt(chosen: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from kubebpf.agent.session.session import Session
 from kubebpf.cli.building import build, complaints, kernel_view
 from kubebpf.cli.ends import Ends
 from kubebpf.cli.engine import Manner, Run
-from kubebpf.cli.local import RunOptions, explained, require_rights
+from kubebpf.cli.local import RunOptions, explained
 from kubebpf.cli.problems import UserError, error_line
 from kubebpf.cli.progress import progress
 from kubebpf.cli.source import Program
@@ -80,7 +80,6 @@ def run_manifest(program: Program, options: RunOptions) -> int:
     Raises:
         UserError: something that the user can change.
     """
-    require_rights()
     body, trace = _trace(program)
     local = _Local(trace, options)
     status = local.run()

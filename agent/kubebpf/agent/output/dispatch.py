@@ -7,7 +7,6 @@ for record in session.poll(0.1):
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +142,8 @@ def _system(to: Dispatcher, record: Record) -> None:
     if not to.allow_unsafe:
         to.output.message("errorf", f"system() is unsafe and was not allowed: {command}", record.event.place)
         return
+    import subprocess
+
     try:
         done = subprocess.run(["/bin/sh", "-c", command], stdout=subprocess.PIPE, timeout=_COMMAND_SECONDS, check=False)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:

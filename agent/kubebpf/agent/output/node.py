@@ -14,13 +14,15 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kubebpf.agent.pods.cgroups import CgroupMount, NoCgroupMountError, find_mount
-from kubebpf.agent.pods.directory import walk
 from kubebpf.compiler.artifact.decode import PlainResolver, stack_lines
 from kubebpf.compiler.artifact.manifest import Manifest
 from kubebpf.compiler.artifact.strftime import format_time
 from kubebpf.compiler.artifact.values import Cgroup
+
+if TYPE_CHECKING:
+    from kubebpf.agent.pods.cgroups import CgroupMount
 
 _CLOCKS = {"boot": time.CLOCK_BOOTTIME, "monotonic": time.CLOCK_MONOTONIC, "tai": time.CLOCK_TAI, "sw_tai": time.CLOCK_TAI}
 
@@ -64,11 +66,15 @@ class NodeResolver(PlainResolver):
 
     def _path(self, id: int) -> str:
         if id not in self._paths and self._mount:
+            from kubebpf.agent.pods.directory import walk
+
             self._paths |= {_inode(directory): self._mount.path_of(directory) for directory in walk(self._mount.start)}
         return self._paths.setdefault(id, "")
 
     @cached_property
     def _mount(self) -> CgroupMount | None:
+        from kubebpf.agent.pods.cgroups import NoCgroupMountError, find_mount
+
         try:
             return find_mount()
         except NoCgroupMountError:
