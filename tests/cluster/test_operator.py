@@ -189,14 +189,17 @@ def test_a_quiet_time_makes_no_writes(fleet: Fleet) -> None:
     text(trace, "@: 3\n")
     eventually(lambda: {"Compiled", "Attached"} <= trace.events().keys())
     time.sleep(INTERVAL + 1)
-    paths = ["/apis/kubebpf.dev/v1alpha1/bpftraces", "/apis/kubebpf.dev/v1alpha1/bpftracereports"]
-    paths += ["/api/v1/namespaces/kubebpf-system/configmaps", f"/api/v1/namespaces/{fleet.namespace}/events"]
+    # Of this test's namespace: those of the tests before are still being deleted.
+    ours = f"namespaces/{fleet.namespace}"
+    paths = [f"/apis/kubebpf.dev/v1alpha1/{ours}/{plural}" for plural in ("bpftraces", "bpftracereports")]
+    paths.append(f"/api/v1/{ours}/events")
 
     def versions() -> dict[str, str]:
         items = [item["metadata"] for path in paths for item in fleet.cluster.api("GET", path)["items"]]
         return {meta["uid"]: meta["resourceVersion"] for meta in items}
 
     before = versions()
+    assert len(before) == 1 + 2 + 2
     for beat in range(30):  # kubelets' heartbeats go on
         beats = [{"type": "Ready", "status": "True", "lastHeartbeatTime": f"2026-11-22T12:00:{beat:02}Z"}]
         fleet.cluster.api("PATCH", f"/api/v1/nodes/{fleet.a}/status", {"status": {"conditions": beats}})
