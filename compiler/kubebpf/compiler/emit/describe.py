@@ -88,7 +88,7 @@ def aggregate_layout(a: Aggregate) -> d.DAggregate:
             size = slots * 8
         case "lhist":
             low, high, step = a.params
-            slots = (high - low + step - 1) // step + 2
+            slots = (high - low) // step + 2  # when steps do not fill the range, the last slot begins where they end
             size = slots * 8
         case _:
             size = a.params[1] * 24

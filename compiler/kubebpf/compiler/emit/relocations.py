@@ -82,10 +82,10 @@ class Relocations:
     def type_size(self, f: Function, struct: Struct) -> Operand:
         """sizeof on the node."""
         local = self.local(struct)
-        # The intrinsic takes any pointer-sized number; LLVM tells calls apart by it.
+        # LLVM tells calls apart by the number.
         self._sequence += 1
-        call = f"call i64 @llvm.bpf.preserve.type.info(i32 {self._sequence}, i64 {TYPE_SIZE})"
-        return f.value(f"{call}, !llvm.preserve.access.index !{local.number}", "i64")
+        call = f"call i32 @llvm.bpf.preserve.type.info(i32 {self._sequence}, i64 {TYPE_SIZE})"
+        return f.cast("zext", f.value(f"{call}, !llvm.preserve.access.index !{local.number}", "i32"), "i64")
 
     _sequence: int = 0
 

@@ -12,7 +12,7 @@ from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Array, Bool, Pointer, String, sizeof
 from kubebpf.compiler.types.promote import is_scalar
 
-OPCODES = {"+": "add", "-": "sub", "*": "mul", "&": "and", "|": "or", "^": "xor", "<<": "shl"}
+OPCODES = {"+": "add", "-": "sub", "*": "mul", "&": "and", "|": "or", "^": "xor"}
 
 
 def constant(code: Code, expr: typed.Constant) -> Operand:
@@ -36,9 +36,8 @@ def unary(code: Code, expr: typed.Unary) -> Operand:
     if expr.op == "!":
         return code.f.cast("zext", _inverted(code, code.condition(expr.operand)), "i64")
     operand = code.scalar(expr.operand)
-    if expr.op == "-":
-        return code.f.binary("sub", const(0), operand)
-    return code.f.binary("xor", operand, const(-1))
+    opposite = code.f.binary("sub", const(0), operand) if expr.op == "-" else code.f.binary("xor", operand, const(-1))
+    return code.extend(opposite, expr.type)
 
 
 def _inverted(code: Code, value: Operand) -> Operand:
@@ -50,20 +49,45 @@ def binary(code: Code, expr: typed.Binary) -> Operand:
     left, right = code.scalar(expr.left), code.scalar(expr.right)
     if expr.op in OPCODES:
         return code.f.binary(OPCODES[expr.op], left, right)
-    if expr.op == ">>":
-        return code.f.binary("ashr" if expr.signed else "lshr", left, right)
+    if expr.op in ("<<", ">>"):
+        return _shift(code, expr, left, right)
     return _divide(code, expr, left, right)
 
 
+def _shift(code: Code, expr: typed.Binary, left: Operand, right: Operand) -> Operand:
+    """`<<` and `>>`. The processor takes the low six bits of the count; LLVM calls anything else undefined, so they are cut out."""
+    count = code.low(right, 6)
+    if expr.op == "<<":
+        return code.f.binary("shl", left, count)
+    return code.f.binary("ashr" if expr.signed else "lshr", left, count)
+
+
 def _divide(code: Code, expr: typed.Binary, left: Operand, right: Operand) -> Operand:
-    """`/` and `%`. BPF before cpu v4 divides unsigned numbers only, so signs are put back; a zero divisor is counted, and gives 1."""
-    if not isinstance(expr.right, typed.Constant):
-        right = _checked_divisor(code, expr, right)
-    if not expr.signed:
-        return code.f.binary("udiv" if expr.op == "/" else "urem", left, right)
+    """`/` and `%`: by zero they give 1, and that is counted."""
+    if isinstance(expr.right, typed.Constant) and expr.right.value:
+        return _quotient(code, expr, left, right)
     f = code.f
-    magnitude = f.binary("udiv" if expr.op == "/" else "urem", _absolute(code, left), _absolute(code, right))
-    # C: a quotient is negative when the signs differ, a remainder has the sign of the dividend.
+    result = code.register()
+    bad, good, done = f.label("zero"), f.label("divide"), f.label("divided")
+    f.branch(f.compare("eq", right, const(0)), bad, good, likely=False)
+    f.place(bad)
+    code.count_failure(code.module.site("divide_by_zero", expr.span))
+    f.store(const(1), result, align=8)
+    f.jump(done)
+    f.place(good)
+    f.store(_quotient(code, expr, left, right), result, align=8)
+    f.place(done)
+    return f.load("i64", result, align=8)
+
+
+def _quotient(code: Code, expr: typed.Binary, left: Operand, right: Operand) -> Operand:
+    """BPF before cpu v4 divides unsigned numbers only, so signs are put back. C's rule: a quotient is negative when the signs differ, a
+    remainder has the sign of the dividend."""
+    f = code.f
+    opcode = "udiv" if expr.op == "/" else "urem"
+    if not expr.signed:
+        return f.binary(opcode, left, right)
+    magnitude = f.binary(opcode, _absolute(code, left), _absolute(code, right))
     sign = f.binary("xor", left, right) if expr.op == "/" else left
     negative = f.compare("slt", sign, const(0))
     return f.select(negative, f.binary("sub", const(0), magnitude), magnitude)
@@ -72,20 +96,6 @@ def _divide(code: Code, expr: typed.Binary, left: Operand, right: Operand) -> Op
 def _absolute(code: Code, value: Operand) -> Operand:
     f = code.f
     return f.select(f.compare("slt", value, const(0)), f.binary("sub", const(0), value), value)
-
-
-def _checked_divisor(code: Code, expr: typed.Binary, right: Operand) -> Operand:
-    f = code.f
-    bad, good, start = f.label("zero"), f.label("divide"), f.label("divisor")
-    f.place(start)
-    f.branch(f.compare("eq", right, const(0)), bad, good, likely=False)
-    f.place(bad)
-    code.count_failure(code.module.site("divide_by_zero", expr.span))
-    last = f.label("divisor")
-    f.place(last)
-    f.jump(good)
-    f.place(good)
-    return f.phi("i64", [(right, start), (const(1), last)])
 
 
 def truth(code: Code, expr: typed.Expr) -> Operand:

@@ -29,8 +29,16 @@ class EmitError(Exception):
     """LLVM refused what we generated: a defect of the compiler, never of the program."""
 
 
+# Without the first, the parser ends the process over IR that does not verify, instead of leaving that to `verify` (UpgradeDebugInfo,
+# llvm/lib/IR/AutoUpgrade.cpp). With the second, LLVM lays out stacks beyond 512 bytes, which it would end the process over as well:
+# `emit/stack.py` looks at what came out.
+_OPTIONS = ("--disable-auto-upgrade-debug-info", "--bpf-stack-size=1048576")
+
+
 @cache
 def _machine() -> llvm.TargetMachine:
+    for option in _OPTIONS:
+        llvm.set_option("kubebpf", option)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     return llvm.Target.from_triple(TRIPLE).create_target_machine(cpu=CPU, opt=2)
@@ -42,12 +50,13 @@ def optimise(ir: str) -> llvm.ModuleRef:
     Raises:
         EmitError: the text is not valid IR.
     """
+    machine = _machine()  # sets the options that the parser goes by
     try:
         module = llvm.parse_assembly(f'target triple = "{TRIPLE}"\ntarget datalayout = "{LAYOUT}"\n{ir}')
         module.verify()
     except RuntimeError as error:
         raise EmitError(str(error)) from error
-    builder = llvm.create_pass_builder(_machine(), llvm.create_pipeline_tuning_options(speed_level=2))
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     builder.getModulePassManager().run(module, builder)
     return module
 

@@ -135,7 +135,9 @@ def unary(t: Typing, node: tree.Unary) -> typed.Expr:
         return _folded(t, node, lambda: _fold_unary(node.op, operand.value))
     if node.op == "+":
         return operand
-    result = Int(64, as_int(operand.type).signed)
+    found = as_int(operand.type)
+    # As upstream: unsigned numbers keep their width, so that `~(uint8)5` is 250.
+    result = I64 if found.signed else found
     return typed.Unary(span=node.span, type=result, op=node.op, operand=convert(operand, result))
 
 
