@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--namespace", required=True, help="the system namespace, where compiled objects are stored")
     parser.add_argument("--kubeconfig", type=Path, help="default: the pod's ServiceAccount, else KUBECONFIG or ~/.kube/config")
     parser.add_argument("--btf", type=Path, help="kernel types to compile against (default: this machine's)")
-    parser.add_argument("--status-interval", type=float, default=15.0, help="seconds between two writes of results of a trace")
+    parser.add_argument("--status-interval", type=float, help="seconds between two writes of results of a trace (default: 15)")
     parser.add_argument("--liveness", help="where to answer health probes, for example http://0.0.0.0:8080/healthz")
     parser.add_argument("--verbose", action="store_true", help="log every event and request")
     run(**vars(parser.parse_args()))

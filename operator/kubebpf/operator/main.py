@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 # In an outage kopf logs each attempt of each watch, and urllib3 each of its own: our one line about it is enough.
@@ -19,9 +20,9 @@ QUIETER = {
 
 def run(
     namespace: str,
-    kubeconfig: Path | None = None,
+    kubeconfig: Path | str | None = None,
     btf: Path | None = None,
-    status_interval: float = 15.0,
+    status_interval: float | None = None,
     liveness: str | None = None,
     verbose: bool = False,
 ) -> None:
@@ -30,8 +31,8 @@ def run(
     Args:
         namespace: the system namespace.
         kubeconfig: how to reach the API server; None: the pod's ServiceAccount, else KUBECONFIG or ~/.kube/config.
-        btf: a file with the kernel's types to compile against; None: this machine's.
-        status_interval: seconds between two writes of results of one trace.
+        btf: a file with the kernel's types to compile against; None: KUBEBPF_BTF, else this machine's.
+        status_interval: seconds between two writes of results of one trace; None: KUBEBPF_STATUS_INTERVAL, else 15.
         liveness: where to answer health probes, for example http://0.0.0.0:8080/healthz; None: nowhere.
         verbose: log every event and request.
 
@@ -51,6 +52,8 @@ def run(
     )
     for noisy, level in QUIETER.items():
         logging.getLogger(noisy).setLevel(logging.DEBUG if verbose else level)
-    memo = kopf.Memo(config=Config(namespace=namespace, btf=btf, status_interval=status_interval))
+    config = Config.from_environment()
+    given = {"namespace": namespace, "btf": btf, "status_interval": status_interval}
+    memo = kopf.Memo(config=replace(config, **{name: value for name, value in given.items() if value is not None}))
     assert handlers.TRACES  # the import registers the handlers
     asyncio.run(kopf.operator(clusterwide=True, standalone=True, memo=memo, liveness_endpoint=liveness))
