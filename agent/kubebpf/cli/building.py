@@ -52,7 +52,20 @@ def kernel_view(btf: Path | None = None, offline: bool = False) -> KernelView:
         raise UserError(f"ERROR: {error}{hint}") from error
 
 
-def build(text: str, name: str, view: KernelView, *, unsafe: bool = False, offline: bool = False, header: str = "plain") -> Built:
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+
+
+def build(
+    text: str,
+    name: str,
+    view: KernelView,
+    *,
+    unsafe: bool = False,
+    offline: bool = False,
+    header: str = "plain",
+    here: bool = False,
+    count_failures: bool = True,
+) -> Built:
     """Compile a text.
 
     Args:
@@ -62,11 +75,21 @@ def build(text: str, name: str, view: KernelView, *, unsafe: bool = False, offli
         unsafe: allow unsafe helpers.
         offline: everything named exists.
         header: of events.
+        here: for this process alone to load, not for other nodes.
+        count_failures: generate what counts full maps and the like.
     """
     from kubebpf.compiler.options import CompileOptions
     from kubebpf.compiler.pipeline import compile_script
 
-    options = CompileOptions(source_name=name, unsafe=unsafe, offline=offline, header=header, arch=os.uname().machine)
+    options = CompileOptions(
+        source_name=name,
+        unsafe=unsafe,
+        offline=offline,
+        header=header,
+        arch=os.uname().machine,
+        count_failures=count_failures,
+        initial_pids=here and Path("/proc/self/ns/pid").stat().st_ino == _INITIAL_PID_NAMESPACE,
+    )
     done = compile_script(text, view, options)
     return Built(done.artifact, done.report)
 

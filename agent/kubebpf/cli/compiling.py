@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 import click
 
-from kubebpf.cli.problems import UserError, error_line
+from kubebpf.cli.problems import UserError, error_line, not_installed
 
 if TYPE_CHECKING:
     from kubebpf.compiler.artifact.artifact import Artifact
@@ -126,11 +126,13 @@ def _answer(text: str, name: str, unsafe: bool, warnings: bool) -> Answer:
     try:
         from kubebpf.cli.building import build, complaints, kernel_view
 
-        built = build(text, name, kernel_view(), unsafe=unsafe)
+        built = build(text, name, kernel_view(), unsafe=unsafe, here=True, count_failures=warnings)
         said = complaints(built.report, warnings or built.artifact is None)
         return Answer(built.artifact.elf if built.artifact else None, said)
     except UserError as error:
         return Answer(refusal=str(error))
+    except ModuleNotFoundError as error:
+        return Answer(refusal=str(not_installed(error)))
     except Exception as error:
         import traceback
 

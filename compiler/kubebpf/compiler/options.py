@@ -16,6 +16,8 @@ class CompileOptions:
         unsafe: allow unsafe helpers.
         offline: every function, tracepoint and binary named is taken to exist.
         arch: the processor of the nodes, as `uname -m` spells it: it decides where registers are.
+        count_failures: generate what counts full maps, lost events and failed helpers by their place in the text.
+        initial_pids: the tracers are known to live in the initial pid namespace, so that programs need not ask at each event.
     """
 
     source_name: str = "stdin"
@@ -24,6 +26,8 @@ class CompileOptions:
     unsafe: bool = False
     offline: bool = False
     arch: str = "x86_64"
+    count_failures: bool = True
+    initial_pids: bool = False
 
 
 @dataclass(frozen=True, slots=True)

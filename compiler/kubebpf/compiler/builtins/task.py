@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
 
 TASK_COMM_LEN = 16
-INIT_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+# Initial namespaces have numbers of their own below this, pid's is 0xEFFFFFFC (PROC_DYNAMIC_FIRST, fs/proc/generic.c).
+FIRST_NAMESPACE = 0xF0000000
 PIDNS_INFO_BYTES = 8  # struct bpf_pidns_info {u32 pid, u32 tgid}
 CGROUP = Int(64, False, "cgroup")
 
@@ -43,18 +44,16 @@ def _mode(t: Typing, node: tree.Call, modes: tuple[str, ...]) -> str | None:
 
 
 def _pid_tgid(code: Code, mode: object) -> tuple[Operand, Operand]:
-    """(thread id, process id) as the tracer's pid namespace sees them. In the initial one, the verifier drops the other branch."""
+    """(thread id, process id) in the tracer's pid namespace. Where that is the initial one, the verifier drops the other branch."""
     f = code.f
-    if mode == "init":
+    if mode == "init" or code.module.options.initial_pids:
         return _split(code, code.helper(Helper.GET_CURRENT_PID_TGID))
     tid, tgid = code.register(), code.register()
     namespace = code.load_constant("pidns_ino")
     plain, inner, done = f.label("hostpid"), f.label("nspid"), f.label("pid")
-    known = f.binary("and", namespace, const(0xFFFFFFFF))
-    other = f.label("othernamespace")
-    f.branch(f.compare("eq", known, const(INIT_PID_NAMESPACE)), plain, other)
-    f.place(other)
-    f.branch(f.compare("eq", known, const(0)), plain, inner)
+    # One comparison: of two, the verifier leaves one standing, because either leads to both sides.
+    number = f.cast("trunc", namespace, "i32")
+    f.branch(f.compare("ult", number, const(FIRST_NAMESPACE - (1 << 32), "i32")), plain, inner)
     f.place(plain)
     host_tid, host_tgid = _split(code, code.helper(Helper.GET_CURRENT_PID_TGID))
     f.store(host_tid, tid, align=8)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.describe import aggregate_layout
-from kubebpf.compiler.emit.helpers import Helper
+from kubebpf.compiler.emit.helpers import BPF_ANY, Helper
 from kubebpf.compiler.emit.ir import NULL, Operand, const
-from kubebpf.compiler.emit.maps import found, found_or_made, map_pointer
+from kubebpf.compiler.emit.maps import found, found_or_made, key_pointer, lookup, map_pointer, update
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Aggregate
 
@@ -23,11 +23,36 @@ def feed(code: Code, node: typed.Feed) -> None:
     assert isinstance(a, Aggregate)
     value = const(1) if node.argument is None else code.scalar(node.argument)
     schema = code.module.schema(node.map)
+    if schema.storage in ("percpu_hash", "lru_percpu_hash") and a.kind in FIRST and id(node.map) not in code.shared_maps:
+        _feed_key(code, node, a, value)
+        return
     holder = found(code, node.map, None) if node.key is None else found_or_made(code, node.map, node.key, node.span)
     with holder as cell:
         FEEDERS[a.kind](code, node, a, cell, value)
         if schema.set_offset is not None:
             code.f.store(const(1), code.f.offset(cell, schema.set_offset), align=8)
+
+
+def _feed_key(code: Code, node: typed.Feed, a: Aggregate, value: Operand) -> None:
+    """A key that is missing is made with its first value, in one call.
+
+    Two CPUs may do so at once: each writes its own value only (pcpu_init_value and pcpu_copy_value, kernel/bpf/hashtab.c). On
+    one CPU nothing comes between the lookup and the update, or the map were among `shared_maps`.
+    """
+    f = code.f
+    there, make, done = f.label("there"), f.label("make"), f.label("fed")
+    key = key_pointer(code, node.map, node.key)
+    cell = lookup(code, node.map, key)
+    f.branch(f.compare("ne", cell, NULL), there, make, likely=True)
+    f.place(there)
+    FEEDERS[a.kind](code, node, a, cell, value)
+    f.jump(done)
+    f.place(make)
+    first = code.slot("first", 16)
+    for i, word in enumerate(FIRST[a.kind](value)):
+        f.store(word, f.offset(first, i * 8), align=8)
+    update(code, node.map, key, first, BPF_ANY, node.span)
+    f.place(done)
 
 
 def _add(code: Code, node: typed.Feed, cell: Operand, value: Operand) -> None:
@@ -94,18 +119,13 @@ def _power_slot(code: Code, a: Aggregate, value: Operand, k: int) -> Operand:
 def log2(code: Code, value: Operand) -> Operand:
     """The position of the highest set bit of a positive number, by halving: BPF has no such instruction."""
     f = code.f
-    number, result = code.register(), code.register()
-    f.store(value, number, align=8)
-    f.store(const(0), result, align=8)
-    for bits in (32, 16, 8, 4, 2, 1):
-        high, low = f.label("high"), f.label("low")
-        n = f.load("i64", number, align=8)
-        f.branch(f.compare("uge", n, const(1 << bits)), high, low)
-        f.place(high)
-        f.store(f.binary("lshr", n, const(bits)), number, align=8)
-        f.store(f.binary("add", f.load("i64", result, align=8), const(bits)), result, align=8)
-        f.place(low)
-    return f.load("i64", result, align=8)
+    result = const(0)
+    for bits in (32, 16, 8, 4, 2):
+        step = f.select(f.compare("uge", value, const(1 << bits)), const(bits), const(0))
+        value = f.binary("lshr", value, step)
+        result = f.binary("or", result, step)
+    last = f.cast("zext", f.compare("uge", value, const(2)), "i64")
+    return f.binary("or", result, last)
 
 
 def _count_slot(code: Code, node: typed.Feed, cell: Operand, slot: Operand, slots: int) -> None:
@@ -152,6 +172,13 @@ FEEDERS: dict[str, Callable[[Code, typed.Feed, Aggregate, Operand, Operand], Non
     "max": _extreme,
     "hist": _histogram,
     "lhist": _linear,
+}
+
+# What a value is after its first feed, in words; histograms are too large to be made so.
+FIRST: dict[str, Callable[[Operand], tuple[Operand, ...]]] = {
+    "count": lambda value: (value,),
+    "sum": lambda value: (value,),
+    **dict.fromkeys(("avg", "stats", "min", "max"), lambda value: (value, const(1))),
 }
 
 

@@ -209,6 +209,8 @@ class Code:
 
     def count_failure(self, site: int, code: Operand | None = None) -> None:
         """Count that a site failed, with the return code if there is one."""
+        if not self.module.options.count_failures:
+            return
         self.module.counted = True
         key = self.slot("site", 4)
         self.f.store(const(site, "i32"), key, align=4)
