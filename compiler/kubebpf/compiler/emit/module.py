@@ -24,7 +24,7 @@ declare ptr @llvm.preserve.struct.access.index.p0.p0(ptr, i32 immarg, i32 immarg
 declare ptr @llvm.preserve.union.access.index.p0.p0(ptr, i32 immarg)
 declare ptr @llvm.preserve.array.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
 declare i32 @llvm.bpf.preserve.field.info.p0(ptr, i64 immarg)
-declare i64 @llvm.bpf.preserve.type.info(i32, i64 immarg)
+declare i32 @llvm.bpf.preserve.type.info(i32, i64 immarg)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1 immarg)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1 immarg)
 attributes #0 = { nounwind }
@@ -182,14 +182,14 @@ class Module:
 
     def event(self, **fields: object) -> m.Event:
         """A new event layout; its number is given here."""
-        self.rings = self.counted = True
+        self.rings, self.counted = True, self.options.count_failures
         event = m.Event(id=len(self.events), **fields)  # type: ignore[arg-type]
         self.events.append(event)
         return event
 
     def site(self, kind: str, span: Span, helper: str = "") -> int:
         """The number of a place that can fail."""
-        self.counted = True
+        self.counted = self.options.count_failures
         site = m.Site(kind, helper, self.place(span))
         if site not in self.sites:
             self.sites.append(site)
