@@ -342,11 +342,19 @@ class Agent:
         if version == self._scopes_of:
             return
         self._scopes_of = version
-        pods = self._directory.pods()
+        pods, levels = self._directory.pods(), self._directory.levels()
         for part in self._parts.values():
             with self._guard(part):
                 if part.live is not None:
                     part.live.sync_scope(pods)
+                    if part.loading is None and not part.live.covers(*levels):
+                        self._load_again(part, part.live)
+
+    def _load_again(self, part: Part, live: Live) -> None:
+        """The first pods of a node came after the trace, and lie elsewhere than was guessed."""
+        log.warning("%s: starts afresh, because this node has its pods at other levels than expected", part.trace.name)
+        part.loading = live.identity
+        self._loader.submit(self._load, part.trace, live.identity)
 
     def _report(self, part: Part, live: Live, phase: Phase, reason: str = "") -> None:
         self._write(part, live.state(phase, reason))

@@ -12,6 +12,9 @@ from kubebpf.agent.pods.cgroups import CgroupId
 from kubebpf.agent.pods.directory import PodDirectory
 from kubebpf.compiler.artifact.values import Cgroup, Pod
 
+# Far more than the keys of all maps of a trace; a program that prints for months meets more cgroups than that.
+LIMIT = 20_000
+
 
 class Identities:
     """What the ids of one session stand for. The kernel gives no id twice, so what was true once stays true.
@@ -31,8 +34,14 @@ class Identities:
         if known.pod is None or not known.pod.container:
             # The API server may tell a container's name a moment after its first event.
             known = replace(known, path=self._path(id) or known.path, pod=self._pod(id) or known.pod)
-            self._known[id] = known
+            self._remember(id, known)
         return known
+
+    def _remember(self, id: int, known: Cgroup) -> None:
+        if id not in self._known and len(self._known) >= LIMIT:
+            # Dictionaries keep the order of insertion: the oldest goes.
+            del self._known[next(iter(self._known))]
+        self._known[id] = known
 
     def pod(self, id: int) -> Pod | None:
         """The pod of a cgroup; None for what is no pod's."""

@@ -62,6 +62,11 @@ class Live:
 
     # -- scope
 
+    def covers(self, low: int, high: int) -> bool:
+        """Whether the loaded program looks at these levels of the cgroup tree. They are constants: it cannot learn new ones."""
+        levels = self.session.options.scope_levels
+        return not self.session.manifest.scoped or levels is None or (levels[0] <= low and high <= levels[1])
+
     def sync_scope(self, pods: NodePods) -> None:
         """Make the kernel's set of cgroups the one that the trace's target means now.
 

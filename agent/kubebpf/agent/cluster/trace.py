@@ -20,6 +20,8 @@ Uid = NewType("Uid", str)
 
 GROUP_VERSION = "kubebpf.dev/v1alpha1"
 DEFAULT_INTERVAL = 10.0
+# Every look reads all maps of the trace.
+LEAST_INTERVAL = 0.1
 DEFAULT_TOP = 20
 DEFAULT_RECENT = 50
 
@@ -111,7 +113,7 @@ class Trace:
             suspend=bool(spec.get("suspend")),
             allow_unsafe=spec.get("allowUnsafe") is True,
             exit_policy="Cluster" if spec.get("exitPolicy") == "Cluster" else "Node",
-            interval=parse_duration(report.get("interval")) or DEFAULT_INTERVAL,
+            interval=max(parse_duration(report.get("interval")) or DEFAULT_INTERVAL, LEAST_INTERVAL),
             top=report.get("top", DEFAULT_TOP),
             recent_lines=report.get("recentLines", DEFAULT_RECENT),
             max_events=(spec.get("limits") or {}).get("maxEventsPerSecond"),
