@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from kubebpf.cli.problems import UserError
+from kubebpf.cli.problems import UserError, not_installed
 
 # name -> (module, attribute, the line in the list of commands)
 _COMMANDS = {
@@ -99,6 +99,9 @@ def main() -> NoReturn:
         # `kubebpf list | head`: the reader has what it wanted. Python must not try to flush once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         _leave(0)
+    except ModuleNotFoundError as error:
+        click.echo(str(not_installed(error)), err=True)
+        _leave(1)
     except Exception as error:
         if os.environ.get("KUBEBPF_DEBUG", "") not in ("", "0"):
             raise

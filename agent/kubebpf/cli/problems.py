@@ -16,6 +16,13 @@ class UserError(Exception):
         self.code = code
 
 
+def not_installed(error: ModuleNotFoundError) -> UserError:
+    """What an installation without all extras lacks: the agent's image has no compiler, the operator's no libbpf."""
+    if (error.name or "").startswith("kubebpf."):
+        return UserError(f"ERROR: this installation has no {error.name}: pip install 'kubebpf[all]' has everything")
+    return UserError(f"ERROR: {error.name} is not installed: pip install 'kubebpf[all]' has everything")
+
+
 def error_line(message: object) -> UserError:
     """A UserError in the form of every other error: `ERROR: …`."""
     return UserError(f"ERROR: {message}")

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
-from kubebpf.cli.problems import error_line
-
-_KUBECONFIG = click.option(
-    "--kubeconfig", metavar="FILE", default=None, envvar="KUBECONFIG", help="Else the service account of the pod."
-)
 _NAMESPACE = click.option("--namespace", default="kubebpf-system", show_default=True, help="Of the system: objects and leases.")
 
 
-def _run(module: str, extra: str, **options: Any) -> int:
-    try:
-        start = import_module(module).run
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("kubebpf"):
-            raise error_line(f"this installation has no {module}") from error
-        raise error_line(f"{error.name} is not installed: pip install 'kubebpf[{extra}]'") from error
+def _existing(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    # $KUBECONFIG may be a list of files.
+    if path and os.pathsep not in str(path) and not path.is_file():
+        raise click.BadParameter(f"there is no file {path}", ctx, param)
+    return path
+
+
+_KUBECONFIG = click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    callback=_existing,
+    envvar="KUBECONFIG",
+    help="How to reach the API server. [default: the pod's service account]",
+)
+
+
+def _run(module: str, **options: Any) -> int:
+    start = import_module(module).run
+    gc.freeze()
     result = start(**options)
     return result if isinstance(result, int) else 0
 
@@ -30,15 +39,27 @@ def _run(module: str, extra: str, **options: Any) -> int:
 @click.command(short_help="Run the operator of a cluster.")
 @_NAMESPACE
 @_KUBECONFIG
-def operator(namespace: str, kubeconfig: str | None) -> int:
-    """Compile traces and merge the reports of the nodes. Runs until it gets SIGTERM."""
-    return _run("kubebpf.operator.main", "operator", namespace=namespace, kubeconfig=kubeconfig)
+@click.option("--btf", type=click.Path(path_type=Path), help="Compile for the kernel of this BTF file. [default: this machine's]")
+@click.option(
+    "--status-interval", type=float, default=15.0, show_default=True, help="Seconds between two writes of a trace's results."
+)
+@click.option("--liveness", metavar="URL", help="Where to answer health probes: http://0.0.0.0:8080/healthz.")
+@click.option("-v", "--verbose", is_flag=True, help="Log every event and request.")
+def operator(**options: Any) -> int:
+    """Compile traces and merge the reports of the nodes. Runs until SIGTERM."""
+    return _run("kubebpf.operator.main", **options)
 
 
 @click.command(short_help="Run the agent of a node.")
 @click.option("--node-name", envvar="NODE_NAME", default=lambda: os.uname().nodename, help="Of this node. [default: host name]")
 @_NAMESPACE
 @_KUBECONFIG
-def agent(node_name: str, namespace: str, kubeconfig: str | None) -> int:
-    """Load the traces of a cluster into this node's kernel and report what they count. Runs until it gets SIGTERM."""
-    return _run("kubebpf.agent.main", "agent", node_name=node_name, namespace=namespace, kubeconfig=kubeconfig)
+@click.option(
+    "--cgroup-root", type=click.Path(path_type=Path), help="The cgroup v2 mount, or a directory in it. [default: found]"
+)
+@click.option("--allow-unsafe", is_flag=True, help="Run programs with unsafe helpers here.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--log-level", default="INFO", show_default=True)
+def agent(**options: Any) -> int:
+    """Load the traces of a cluster into this node's kernel and report what they count. Runs until SIGTERM."""
+    return _run("kubebpf.agent.main", **options)
