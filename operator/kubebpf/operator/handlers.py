@@ -32,7 +32,7 @@ NODES = ("", "v1", "nodes")
 
 
 class Backoffs:
-    """Pauses in seconds after a request that failed: for ever, since kopf ends when they do; with jitter."""
+    """Pauses in seconds after a request of kopf's that failed: without end, as no outage may be too long; with jitter."""
 
     def __iter__(self) -> Iterator[float]:
         """From half a second to five."""

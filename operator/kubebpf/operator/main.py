@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 
 # In an outage kopf logs each attempt of each watch, and urllib3 each of its own: our one line about it is enough.
@@ -52,8 +51,8 @@ def run(
     )
     for noisy, level in QUIETER.items():
         logging.getLogger(noisy).setLevel(logging.DEBUG if verbose else level)
-    config = Config.from_environment()
-    given = {"namespace": namespace, "btf": btf, "status_interval": status_interval}
-    memo = kopf.Memo(config=replace(config, **{name: value for name, value in given.items() if value is not None}))
+    environment = Config.from_environment()
+    interval = environment.status_interval if status_interval is None else status_interval
+    memo = kopf.Memo(config=Config(namespace=namespace, btf=btf or environment.btf, status_interval=interval))
     assert handlers.TRACES  # the import registers the handlers
     asyncio.run(kopf.operator(clusterwide=True, standalone=True, memo=memo, liveness_endpoint=liveness))
