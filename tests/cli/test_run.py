@@ -121,6 +121,12 @@ def test_maps_that_are_full_say_so_once_with_their_place() -> None:
     assert "Map full" not in run("--no-warnings", "-e", "config = { max_map_keys = 1 } begin { @m[1] = 1; @m[2] = 2; }").stderr
 
 
+def test_division_by_zero_is_told() -> None:
+    done = run("-q", "-e", "begin { @zero = 0; print(10 % @zero); }")
+    assert done.stdout.startswith("1\n")
+    assert "WARNING: Divide or modulo by 0 detected." in done.stderr
+
+
 def test_strings_that_are_no_utf8_come_out_as_they_are() -> None:
     done = subprocess.run([KUBEBPF, "run", "-q", "-e", 'begin { printf("%s\\n", "a\\xffb"); }'], capture_output=True, check=True)
     assert done.stdout == b"a\xffb\n\n\n"

@@ -25,6 +25,7 @@ from kubebpf.compiler.artifact.manifest import Site
 from kubebpf.compiler.artifact.state import MapState
 
 _AT_ONCE = frozenset({"begin", "end"})
+_ON_REQUEST = frozenset({"helper", "delete_absent"})
 _COUNTERS_S = 1.0
 
 
@@ -35,7 +36,7 @@ class Manner:
     Args:
         quiet: no `Attached N probes`.
         allow_unsafe: system() may run commands.
-        warnings: show warnf, full maps and lost events.
+        warnings: show warnf, full maps, divisions by zero and lost events.
         helper_warnings: show the errors of BPF helpers, too (-k).
         dry: end as soon as everything is attached.
         print_maps: show the maps at the end.
@@ -135,7 +136,7 @@ class Run:
 
     def _failure(self, failure: SiteCount) -> None:
         more = failure.count - self._told.get(failure.site, 0)
-        wanted = failure.site.kind == "map_full" or self.manner.helper_warnings
+        wanted = failure.site.kind not in _ON_REQUEST or self.manner.helper_warnings
         if more > 0 and wanted:
             self.output.failed(replace(failure, count=more))
         self._told[failure.site] = failure.count

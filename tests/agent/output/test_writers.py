@@ -15,7 +15,8 @@ PLACE = Place("stdin", 1, 36, 1, 43)
 PROGRAM = "let @m = hash(1); begin { @m[1]=1; @m[2]=2; @m[3]=3; }"
 FULL = SiteCount(Site("map_full", "map_update_elem", PLACE), 1, -7)
 READ = SiteCount(Site("helper", "probe_read", PLACE), 3, -14)
-DIVIDED = SiteCount(Site("division_by_zero", "", PLACE), 1, 0)
+DIVIDED = SiteCount(Site("divide_by_zero", "", PLACE), 1, 0)
+BY_ZERO = "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result."
 
 
 def text() -> tuple[list[tuple[str, str]], TextOutput]:
@@ -63,7 +64,7 @@ def test_failures_show_the_line_and_the_helper() -> None:
         "entries in a map declaration e.g. `let @a = hash(5000)`\nAdditional Info - helper: map_update_elem, retcode: -7\n"
         + underlined,
         "stdin:1:36-43: WARNING: Bad address\nAdditional Info - helper: probe_read, retcode: -14, times: 3\n" + underlined,
-        "stdin:1:36-43: WARNING: division by zero\n" + underlined,
+        f"stdin:1:36-43: WARNING: {BY_ZERO}\n" + underlined,
     ]
 
 
@@ -86,7 +87,7 @@ def test_json() -> None:
         '{"type": "errorf", "msg": "e 5", "filename": "stdin", "line": 1, "col": 36}\n',
         '{"type": "helper_error", "msg": "Bad address", "helper": "probe_read", "retcode": -14, "count": 3, '
         '"filename": "stdin", "line": 1, "col": 36}\n',
-        '{"type": "runtime_error", "msg": "division by zero", "count": 1, "filename": "stdin", "line": 1, "col": 36}\n',
+        '{"type": "runtime_error", "msg": "' + BY_ZERO + '", "count": 1, "filename": "stdin", "line": 1, "col": 36}\n',
         '{"type": "lost_events", "count": 5, "data": {"events": 5}}\n',
     ]
 

@@ -27,6 +27,11 @@ _MAP_FULL = (
     "Map full; can't update element. Try increasing max_map_keys config or manually setting the max entries in a map declaration "
     "e.g. `let @a = hash(5000)`"
 )
+_REASONS = {
+    "map_full": _MAP_FULL,
+    "delete_absent": "Can't delete map element because it does not exist.",
+    "divide_by_zero": "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result.",
+}
 
 
 class Output(Protocol):
@@ -201,7 +206,6 @@ def place_text(place: Place) -> str:
 
 def reason(failure: SiteCount) -> str:
     """What happened at a site, in words."""
-    known = {"map_full": _MAP_FULL, "delete_absent": "Can't delete map element because it does not exist."}
-    if failure.site.kind in known:
-        return known[failure.site.kind]
+    if failure.site.kind in _REASONS:
+        return _REASONS[failure.site.kind]
     return os.strerror(-failure.last) if failure.last < 0 else failure.site.kind.replace("_", " ")
