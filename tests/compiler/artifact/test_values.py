@@ -1,8 +1,12 @@
 """Every form of a value and of a cell, to JSON and back; and what may go into YAML."""
 
-import pytest
+import json
 
-from kubebpf.compiler.artifact import state, values
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubebpf.compiler.artifact import jsonl, state, values
 from kubebpf.compiler.artifact.cells import Average, Cell, Count, Extreme, Histogram, Interval, Intervals, Last, Sum
 from kubebpf.compiler.artifact.state import Entry, MapState
 from kubebpf.compiler.artifact.values import Array, Bytes, Cgroup, Enum, Pod, Pointer, Record, Text, Tuple
@@ -84,3 +88,29 @@ def test_cells_stand_beside_their_key(kind: str, cell: Cell, members: dict[str, 
 def test_slots_come_in_any_order_and_zeros_are_left_out() -> None:
     rows = [{"slot": 7, "count": "1"}, {"slot": 2, "count": "4"}, {"slot": 3, "count": "0"}]
     assert state.cell_from_json("hist", {"slots": rows}) == Histogram(((2, 4), (7, 1)))
+
+
+SCALARS = (
+    st.integers(-(2**63), 2**64 - 1)
+    | st.booleans()
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.builds(Enum, st.text("ABC", min_size=1), st.integers(-(2**63), 2**64 - 1))
+    | st.builds(Pointer, st.integers(0, 2**64 - 1))
+    | st.builds(Bytes, st.binary())
+    | st.builds(Cgroup, st.integers(0, 2**64 - 1), st.text("ab"), st.text("/x"), as_path=st.booleans())
+)
+TREES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.builds(Array, st.lists(inner, max_size=3).map(tuple))
+        | st.builds(Tuple, st.lists(inner, max_size=3).map(tuple))
+        | st.builds(Record, st.lists(st.tuples(st.text("mn", min_size=1), inner), max_size=3).map(tuple))
+    ),
+)
+
+
+@given(TREES)
+def test_json_keeps_every_value(value: values.Value) -> None:
+    form = json.loads(json.dumps(values.to_json(value)))
+    assert values.from_json(form) == value
+    assert json.loads(jsonl.value_record(value))["type"] == "value"
