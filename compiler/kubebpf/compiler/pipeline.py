@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.complaints.base import Report
-from kubebpf.compiler.emit.program import emit
+from kubebpf.compiler.complaints.typing import ProgramTooLarge
+from kubebpf.compiler.emit.program import TooLargeError, emit
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.passes.config import read_config
@@ -20,7 +21,7 @@ from kubebpf.compiler.passes.declarations import declare_maps, refuse_unbuilt
 from kubebpf.compiler.passes.typing import Typing, infer
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.parser import parse
-from kubebpf.compiler.syntax.span import Source
+from kubebpf.compiler.syntax.span import Source, Span
 from kubebpf.compiler.types import typed
 
 
@@ -53,7 +54,13 @@ def compile_script(text: str, view: KernelView, options: CompileOptions) -> Comp
     checked = check_script(text, view, options)
     if checked.program is None:
         return Compilation(None, checked.report)
-    artifact = emit(checked.program, checked.report.sources[0], options, checked.settings)
+    source = checked.report.sources[0]
+    try:
+        artifact = emit(checked.program, source, options, checked.settings)
+    except TooLargeError as error:
+        span = checked.program.probes[0].span if len(checked.program.probes) == 1 else Span(0, 0)
+        checked.report.add(ProgramTooLarge(span=span, what=error.what, needed=error.needed, limit=error.limit))
+        return Compilation(None, checked.report)
     return Compilation(artifact, checked.report)
 
 

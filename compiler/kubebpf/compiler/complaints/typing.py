@@ -383,3 +383,13 @@ class ConstantTooLarge(Complaint):
     name: str
     value: int
     type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramTooLarge(Complaint):
+    """A program that keeps more values, or larger ones, than the kernel has room for."""
+
+    title: ClassVar[str] = "This program needs {needed} bytes of {what}, and the kernel gives {limit}"
+    what: str
+    needed: int
+    limit: int

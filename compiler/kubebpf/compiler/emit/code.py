@@ -21,12 +21,14 @@ from kubebpf.compiler.emit.module import Module
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Space, Type, round_up, sizeof
-from kubebpf.compiler.types.promote import as_int
+from kubebpf.compiler.types.promote import as_int, is_scalar
 
 if TYPE_CHECKING:
     from kubebpf.compiler.probes.record import Target
 
 STACK_BUDGET = 320  # bytes of the 512 that are given out; the rest is LLVM's, for spilled registers
+FRUGAL_BUDGET = 64  # the same for a program that needed too much; its variables go to scratch memory then, too
+CLAIM_BYTES = 8  # at the start of a preemptible program's scratch memory; see scratch.py
 INLINE_BYTES = 256  # up to this size memory is set and copied by inline stores
 
 
@@ -45,7 +47,8 @@ class Code:
     target: Target
     shared_maps: frozenset[int] = frozenset()  # the maps whose updates another program can interrupt, by identity
     variables: dict[int, Operand] = field(default_factory=dict)
-    exit: Label = field(default_factory=lambda: Label("exit"))
+    exit: Label = field(default_factory=lambda: Label("exit"))  # ends the body
+    leave: Label = field(default_factory=lambda: Label("leave"))  # ends the program before its body has begun
     destination: Operand = Operand("null", "ptr")  # where a builtin writes a value that lives in memory
     padded: bool = True  # whether it has to write all of its bytes
     _scratch: Operand | None = None
@@ -56,7 +59,8 @@ class Code:
     def __post_init__(self) -> None:
         self.result = self.f.alloca(4, 4)  # what the program returns
         self.f.stack_bytes = 0
-        self.first_location = ""
+        if self.target.provider.preemptible:
+            self._scratch_end = CLAIM_BYTES
 
     # -- evaluating ----------------------------------------------------------------------------------------------------
 
@@ -111,8 +115,23 @@ class Code:
         """Memory for a value during this run of the program: the stack when small, else this CPU's scratch."""
         size = max(size, 1)
         limit = max(self.module.settings.on_stack_limit, 64)
-        if size <= limit and self.f.stack_bytes + round_up(size, 8) <= STACK_BUDGET:
+        budget = FRUGAL_BUDGET if self.module.frugal else STACK_BUDGET
+        if size <= limit and self.f.stack_bytes + round_up(size, 8) <= budget:
             return self.f.alloca(size, align)
+        return self._scratch_memory(size)
+
+    def variable(self, t: Type) -> Operand:
+        """Memory for a variable of the text."""
+        if not is_scalar(t):
+            return self.temp(sizeof(t))
+        return self._scratch_memory(8) if self.module.frugal else self.register()
+
+    def read_variable(self, t: Type, cell: Operand) -> Operand:
+        """A scalar variable's value; volatile in scratch memory, or LLVM would keep a copy on the stack."""
+        value = self.f.load(f"i{sizeof(t) * 8}", cell, align=8, volatile=self.module.frugal)
+        return self.f.cast("sext" if as_int(t).signed else "zext", value, "i64")
+
+    def _scratch_memory(self, size: int) -> Operand:
         offset = self._scratch_end
         self._scratch_end += round_up(size, 8)
         self.module.scratch_size = max(self.module.scratch_size, self._scratch_end)
@@ -205,7 +224,6 @@ class Code:
         assert self.f.subprogram is not None
         number = self.module.debug.location(position.line, position.column, self.f.subprogram)
         self.f.location = f", !dbg !{number}"
-        self.first_location = self.first_location or self.f.location
 
     def count_failure(self, site: int, code: Operand | None = None) -> None:
         """Count that a site failed, with the return code if there is one."""

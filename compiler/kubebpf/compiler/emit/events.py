@@ -31,6 +31,9 @@ def send(code: Code, kind: str, span: Span, arguments: Sequence[typed.Expr] = ()
     """
     # Numbers first, in the order of the text: what they call must not run while a reservation is held.
     scalars = [code.scalar(a) if is_scalar(a.type) else None for a in arguments]
+    # Statements inside a value may leave the program, which must not happen while a reservation is held: these are made before.
+    held = [code.address(a) if has_statements(a) and not is_scalar(a.type) else None for a in arguments]
+    made = [scalar or memory for scalar, memory in zip(scalars, held, strict=True)]
     offsets, size = lay_out(m.HEADER_SIZES[code.module.options.header], arguments)
     event = code.module.event(
         kind=kind,
@@ -39,8 +42,17 @@ def send(code: Code, kind: str, span: Span, arguments: Sequence[typed.Expr] = ()
         arguments=tuple(m.Argument(o, describe(a.type)) for o, a in zip(offsets, arguments, strict=True)),
         **fields,
     )
-    _fill(code, event, arguments, scalars, offsets)
+    _fill(code, event, arguments, made, offsets)
     return event
+
+
+def has_statements(node: object) -> bool:
+    """Whether a block of statements stands anywhere in an expression."""
+    if isinstance(node, tuple):
+        return any(map(has_statements, node))
+    if not isinstance(node, typed.Expr):
+        return False
+    return isinstance(node, typed.BlockValue) or any(has_statements(getattr(node, name)) for name in node.__slots__)
 
 
 def lay_out(start: int, arguments: Sequence[typed.Expr]) -> tuple[list[int], int]:
@@ -54,7 +66,7 @@ def lay_out(start: int, arguments: Sequence[typed.Expr]) -> tuple[list[int], int
 
 
 def _fill(
-    code: Code, event: m.Event, arguments: Sequence[typed.Expr], scalars: Sequence[Operand | None], offsets: Sequence[int]
+    code: Code, event: m.Event, arguments: Sequence[typed.Expr], made: Sequence[Operand | None], offsets: Sequence[int]
 ) -> None:
     f = code.f
     ring = Operand(f"@{m.RING}", "ptr")
@@ -66,10 +78,12 @@ def _fill(
     f.jump(done)
     f.place(room)
     _header(code, record, event.id)
-    for argument, scalar, offset in zip(arguments, scalars, offsets, strict=True):
+    for argument, value, offset in zip(arguments, made, offsets, strict=True):
         place = f.offset(record, offset)
-        if scalar is not None:
-            code.store(argument.type, scalar, place, align=alignof(argument.type))
+        if value is not None and is_scalar(argument.type):
+            code.store(argument.type, value, place, align=alignof(argument.type))
+        elif value is not None:
+            code.copy(place, value, sizeof(argument.type))
         else:
             code.into(argument, place, padded=False)
     code.helper(Helper.RINGBUF_SUBMIT, record, const(0))

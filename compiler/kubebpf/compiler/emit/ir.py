@@ -10,7 +10,8 @@ Text is what LLVM reads best in process (one parse, no object graph), and what a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -116,6 +117,21 @@ class Function:
         if self._open:
             self._emit(text)
             self._open = False
+
+    @property
+    def position(self) -> int:
+        """Where the function ends now; see `inserting`."""
+        return len(self._body)
+
+    @contextmanager
+    def inserting(self, position: int) -> Iterator[None]:
+        """What is made inside goes to an earlier position, which is the start of a block."""
+        rest, was_open = self._body[position:], self._open
+        del self._body[position:]
+        self._open = True
+        yield
+        self._body += rest
+        self._open = was_open
 
     # -- instructions --------------------------------------------------------------------------------------------------
 

@@ -246,7 +246,7 @@ def has_key(code: Code, info: typed.MapInfo, key: typed.Expr) -> Operand:
 
 def count_elements(code: Code, info: typed.MapInfo) -> Operand:
     """The number of keys: bpf_for_each_map_elem (kernel 5.13) with a callback that counts."""
-    total = code.temp(8)
+    total = code.slot("elements")  # the helper takes a pointer to the stack only
     code.f.store(const(0), total, align=8)
     callback = Operand(code.module.counting_callback(), "ptr")
     code.helper(Helper.FOR_EACH_MAP_ELEM, map_pointer(code, info), callback, total, const(0))

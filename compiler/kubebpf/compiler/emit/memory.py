@@ -38,6 +38,8 @@ def address(code: Code, expr: typed.Expr) -> Operand:
             return maps.value_address(code, expr)
         case typed.Part():
             return members.part_address(code, expr)
+        case typed.LoadTime():
+            return _load_time_address(code, expr)
         case typed.Convert() if not is_scalar(expr.operand.type) and sizeof(expr.operand.type) == sizeof(expr.type):
             return address(code, expr.operand)
     temporary = code.temp(sizeof(expr.type))
@@ -58,6 +60,16 @@ def _text(code: Code, expr: typed.Text, to: Operand, padded: bool) -> None:
         code.f.store(const(value, f"i{width * 8}"), code.f.offset(to, offset), align=1)
     if padded and size > len(filled):
         code.zero(code.f.offset(to, len(filled)), size - len(filled))
+
+
+def _load_time(code: Code, expr: typed.LoadTime, to: Operand, padded: bool) -> None:
+    code.copy(to, _load_time_address(code, expr), sizeof(expr.type))
+
+
+def _load_time_address(code: Code, expr: typed.LoadTime) -> Operand:
+    """Where the node wrote a string of its own."""
+    constant = code.module.constant(expr.kind, expr.arg, string=True, size=sizeof(expr.type), default=expr.default)
+    return code.constant_address(constant.offset)
 
 
 def _tuple(code: Code, expr: typed.MakeTuple, to: Operand, padded: bool) -> None:
@@ -138,6 +150,7 @@ def _block(code: Code, expr: typed.BlockValue, to: Operand, padded: bool) -> Non
 
 WRITERS: dict[type, Callable[[Any, Any, Operand, bool], None]] = {
     typed.Text: _text,
+    typed.LoadTime: _load_time,
     typed.MakeTuple: _tuple,
     typed.Convert: _convert,
     typed.Conditional: _conditional,

@@ -53,6 +53,8 @@ class Module:
     rings: bool = False
     counted: bool = False
     scratch_size: int = 0
+    scratch_entries: int = 0
+    frugal: bool = False  # spare the stack: an attempt without that took too much
     zero_size: int = 0
     _globals: list[str] = field(default_factory=list)
     _texts: dict[bytes, str] = field(default_factory=dict)
@@ -127,7 +129,7 @@ class Module:
         if self.options.scoped:
             lines.append(self._map(m.SCOPE, MapType.HASH, 8, 8, SCOPE_ENTRIES, BPF_F_NO_PREALLOC))
         if self.scratch_size:
-            lines.append(self._map("kb_scratch", MapType.PERCPU_ARRAY, 4, round_up(self.scratch_size, 8), 1))
+            lines.append(self._map("kb_scratch", MapType.PERCPU_ARRAY, 4, round_up(self.scratch_size, 8), self.scratch_entries))
         return lines
 
     def _text_map(self, s: m.MapSchema) -> str:
@@ -165,8 +167,8 @@ class Module:
     def counting_callback(self) -> str:
         """The symbol of a bpf_for_each_map_elem callback that adds one to the u64 behind its context."""
         name = "kb_count_element"
-        if not self._counts:
-            self._counts = True
+        if not self.calls_back:
+            self.calls_back = True
             number = self.debug.callback(name, ("map", "key", "value", "ctx"))
             f = Function(name, "", number, returns="i64", parameters=("ptr", "ptr", "ptr", "ptr"), linkage="internal")
             f.location = f", !dbg !{self.debug.location(1, 1, number)}"
@@ -176,7 +178,7 @@ class Module:
             self.functions.append(f.text())
         return f"@{name}"
 
-    _counts: bool = False
+    calls_back: bool = False  # whether there is a function that a helper calls
 
     # -- events and sites ----------------------------------------------------------------------------------------------
 

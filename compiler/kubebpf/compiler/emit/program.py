@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.manifest import SCOPE, Attach, Manifest
+from kubebpf.compiler.emit import scratch, stack
 from kubebpf.compiler.emit import target as llvm
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.helpers import Helper
@@ -22,20 +23,45 @@ from kubebpf.compiler.types import typed
 SCOPE_LEVELS = 4
 
 
+class TooLargeError(Exception):
+    """The program needs more than the kernel gives any program.
+
+    Args:
+        what: it needs too much of.
+        needed: in bytes.
+        limit: in bytes.
+    """
+
+    def __init__(self, what: str, needed: int, limit: int) -> None:
+        super().__init__(f"{needed} bytes of {what} are needed, and the kernel gives {limit}")
+        self.what, self.needed, self.limit = what, needed, limit
+
+
 def emit(program: typed.Program, source: Source, options: CompileOptions, settings: Settings) -> Artifact:
     """Generate, optimise and assemble.
 
     Returns: the object and its manifest. Equal arguments give equal bytes.
     Raises:
         EmitError: LLVM refused what was generated.
+        TooLargeError: the program keeps too many values at a time, or too large ones.
     """
-    module, manifest = build(program, source, options, settings)
-    return Artifact(llvm.to_object(module.ir(manifest), module.suffix), manifest)
+    needed = limit = 0
+    for frugal in (False, True):
+        module, manifest = build(program, source, options, settings, frugal=frugal)
+        if module.scratch_size > scratch.LIMIT:
+            raise TooLargeError("memory for strings and other large values", module.scratch_size, scratch.LIMIT)
+        elf = llvm.to_object(module.ir(manifest), module.suffix)
+        needed, limit = stack.deepest(elf), stack.LIMIT - (stack.CALLEE if module.calls_back else 0)
+        if needed <= limit:
+            return Artifact(elf, manifest)
+    raise TooLargeError("stack", needed, limit)
 
 
-def build(program: typed.Program, source: Source, options: CompileOptions, settings: Settings) -> tuple[Module, Manifest]:
+def build(
+    program: typed.Program, source: Source, options: CompileOptions, settings: Settings, *, frugal: bool = False
+) -> tuple[Module, Manifest]:
     """The module with all its programs, before LLVM sees it."""
-    module = Module(source, options, settings)
+    module = Module(source, options, settings, frugal=frugal)
     for info in program.maps:
         module.schema(info)
     shared = _shared_maps(program)
@@ -86,13 +112,12 @@ def _body(code: Code, probe: typed.Probe) -> str:
     """The function's text: prologue, predicate, body, one exit."""
     f = code.f
     code.locate(probe.span)
-    code.exit = f.label("exit")
+    code.exit, code.leave = f.label("exit"), f.label("leave")
     f.store(const(0, "i32"), code.result, align=4)
     if code.module.options.scoped and probe.target.provider.scoped:
         _scope_predicate(code)
-    start = f.label("start")
-    f.place(start)
-    f.do("; prologue")  # replaced below, once it is known whether the program needs scratch memory
+    f.place(f.label("start"))
+    start, prologue = f.position, f.location
     if probe.predicate is not None:
         run = f.label("run")
         code.locate(probe.predicate.span)
@@ -100,22 +125,13 @@ def _body(code: Code, probe: typed.Probe) -> str:
         f.place(run)
     block(code, probe.body)
     f.place(code.exit)
+    scratch.release(code)
+    f.place(code.leave)
     f.ret(f.load("i32", code.result, align=4))
-    return f.text().replace(f"  ; prologue{code.first_location}\n", _scratch_lookup(code), 1)
-
-
-def _scratch_lookup(code: Code) -> str:
-    """One lookup of this CPU's scratch memory; it cannot fail, but the verifier wants to see the question."""
-    if not code.uses_scratch:
-        return ""
-    location = code.first_location
-    helper = int(Helper.MAP_LOOKUP_ELEM)
-    return (
-        f"  %scratch.key = alloca i32, align 4\n  store i32 0, ptr %scratch.key, align 4{location}\n"
-        f"  %scratch = call ptr inttoptr (i64 {helper} to ptr)(ptr @kb_scratch, ptr %scratch.key){location}\n"
-        f"  %scratch.none = icmp eq ptr %scratch, null{location}\n"
-        f"  br i1 %scratch.none, label %{code.exit.name}, label %scratched{location}\nscratched:\n"
-    )
+    f.location = prologue
+    with f.inserting(start):  # only now is it known whether the program needs scratch memory
+        scratch.look_up(code)
+    return f.text()
 
 
 def _scope_predicate(code: Code) -> None:
@@ -130,12 +146,12 @@ def _scope_predicate(code: Code) -> None:
     for step in range(SCOPE_LEVELS):
         level = f.binary("add", low, const(step)) if step else low
         ask, following = f.label("ancestor"), f.label("nextlevel")
-        f.branch(f.compare("ule", level, high), ask, code.exit)
+        f.branch(f.compare("ule", level, high), ask, code.leave)
         f.place(ask)
         ancestor = code.helper(Helper.GET_CURRENT_ANCESTOR_CGROUP_ID, f.cast("trunc", level, "i32"))
         _in_scope(code, ancestor, inside, following)
         f.place(following)
-    f.jump(code.exit)
+    f.jump(code.leave)
     f.place(inside)
 
 

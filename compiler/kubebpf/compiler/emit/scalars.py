@@ -23,7 +23,7 @@ def constant(code: Code, expr: typed.Constant) -> Operand:
 
 def read_variable(code: Code, expr: typed.ReadVariable) -> Operand:
     """`$x`."""
-    return code.load(expr.type, code.variables[id(expr.variable)], align=8)
+    return code.read_variable(expr.type, code.variables[id(expr.variable)])
 
 
 def load_time(code: Code, expr: typed.LoadTime) -> Operand:
@@ -148,7 +148,7 @@ def step(code: Code, expr: typed.Step) -> Operand:
     if isinstance(expr.target, typed.ReadMap):
         return maps.step(code, expr)
     pointer = code.variables[id(expr.target.variable)]
-    old = code.load(expr.type, pointer, align=8)
+    old = code.read_variable(expr.type, pointer)
     new = code.extend(code.f.binary("add", old, const(expr.by)), expr.type)
     code.store(expr.type, new, pointer, align=8)
     return new if expr.prefix else old

@@ -30,7 +30,7 @@ def set_variable(code: Code, node: typed.SetVariable) -> None:
     if variable.type == VOID:
         return  # declared, and never given a value: nothing reads it
     if id(variable) not in code.variables:
-        code.variables[id(variable)] = code.register() if is_scalar(variable.type) else code.temp(sizeof(variable.type))
+        code.variables[id(variable)] = code.variable(variable.type)
     memory = code.variables[id(variable)]
     if value is None:
         code.zero(memory, sizeof(variable.type))
