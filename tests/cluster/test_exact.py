@@ -40,7 +40,7 @@ def slot(size: int) -> int:
 
 def test_counts_of_two_nodes_are_exact_and_deletion_leaves_nothing(world: World, system: System) -> None:
     # The operator's first compilation reads the kernel's types; the second one is what a user waits for.
-    warm = world.trace("warm", "begin { @ = count(); }")
+    warm = world.trace("warm", "interval:s:1 { @ = count(); }")
     warm.condition("Ready", "True")
     warm.delete()
     eventually(lambda: not world.held().prog, timeout=15)

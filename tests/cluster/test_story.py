@@ -119,3 +119,11 @@ def test_params_and_args_restart_without_compiling(world: World) -> None:
     world.calls(10, 10)
     trace.results(lambda m: scalar(m, "@", "sum") == 140)
     assert trace.status()["artifact"]["digest"] == digest
+
+
+def test_a_program_of_begin_and_end_ends_by_itself(world: World) -> None:
+    trace = world.trace("once", "begin { @begun = count(); } end { @ended = count(); }")
+    trace.condition("Succeeded", "True")
+    maps = trace.results(lambda m: scalar(m, "@ended") == 2)
+    assert scalar(maps, "@begun") == 2
+    eventually(lambda: not world.held().prog, timeout=15)

@@ -131,7 +131,9 @@ def test_the_mirror_of_a_static_pod(tree: Tree, directory: PodDirectory) -> None
         uid(), {hex_id("a1"): "etcd"}, name="etcd-a", annotations=annotations, creationTimestamp="2026-01-01T00:00:00Z"
     )
     liar = pod_object(uid(), name="liar", namespace="evil", annotations=annotations, creationTimestamp="2026-02-01T00:00:00Z")
-    for obj in (liar, own):
+    # A mirror that was made again after the liar's is still the one whose containers the kubelet tells.
+    again = pod_object(uid(), name="older-liar", annotations=annotations, creationTimestamp="2025-01-01T00:00:00Z")
+    for obj in (liar, again, own):
         directory.put(Pod.from_object(obj))
     directory.rescan()
     assert directory.pod_of(id) == PodRef("shop", "etcd-a", own["metadata"]["uid"], "etcd")

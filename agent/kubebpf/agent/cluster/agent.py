@@ -254,11 +254,11 @@ class Agent:
                 close_quietly(loaded.live)
             return {uid}
         part.loading = None
-        if loaded.live is None:
-            assert loaded.error is not None
-            self._take_failure(part, loaded, loaded.error)
-        else:
-            self._take_over(part, loaded.live)
+        with self._guard(part):
+            if loaded.live is not None:
+                self._take_over(part, loaded.live)
+            elif loaded.error is not None:
+                self._take_failure(part, loaded, loaded.error)
         return {uid}
 
     def _take_over(self, part: Part, live: Live) -> None:
@@ -274,6 +274,9 @@ class Agent:
         self._report(part, live, "Attached")
         # The begin programs have run: what they printed, or an exit(), is there.
         self._events_of(part)
+        if part.live is live and not live.session.points:
+            # Nothing but begin and end: the program has ended, as it does in bpftrace.
+            self._complete(part, live)
 
     def _take_failure(self, part: Part, loaded: Loaded, error: Exception) -> None:
         if isinstance(error, ApiError | ApiUnavailableError) and retryable(error):

@@ -95,11 +95,18 @@ class PodDirectory:
 
     # -- cgroups, from the kernel
 
-    def rescan(self) -> None:
-        """Read the whole tree."""
+    def rescan(self, visit: Callable[[Path], None] = lambda directory: None) -> None:
+        """Read the whole tree.
+
+        Args:
+            visit: called with every directory before it is read.
+        """
         with self._lock:
             self._next_rescan = self._clock() + RESCAN_SECONDS
-            seen = {self.appeared(directory) for directory in walk(self.mount.start)}
+            seen: set[str | None] = set()
+            for directory in walk(self.mount.start):
+                visit(directory)
+                seen.add(self.appeared(directory))
             for path in self._by_path.keys() - seen:
                 self.gone(path)
 
@@ -210,9 +217,9 @@ class PodDirectory:
         pod = self._pods.get(cgroup_uid)
         if pod is not None:
             return pod
-        # Two mirrors with one hash: the kubelet's own was there first, a liar's comes later.
+        # Two mirrors with one hash: the kubelet tells containers only of its own, which was there first. A liar's has none.
         owners = [pod for pod in self._pods.values() if pod.cgroup_uid == cgroup_uid]
-        return min(owners, key=lambda pod: (pod.uid in self._gone_pods, pod.created, pod.uid), default=None)
+        return min(owners, key=lambda pod: (pod.uid in self._gone_pods, not pod.containers, pod.created, pod.uid), default=None)
 
 
 def walk(start: Path) -> Iterator[Path]:

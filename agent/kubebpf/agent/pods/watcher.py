@@ -21,7 +21,7 @@ from kubebpf.agent.pods.directory import PodDirectory, walk
 log = logging.getLogger(__name__)
 
 # Covers what inotify cannot promise: a full queue, and fs.inotify.max_user_watches.
-RESCAN_SECONDS = 30.0
+RESCAN_SECONDS = 60.0
 _MASK = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.ONLYDIR
 _APPEARS = flags.CREATE | flags.MOVED_TO
 
@@ -96,9 +96,7 @@ class CgroupWatcher:
             self._directory.appeared(found)
 
     def _rescan(self) -> None:
-        for directory in walk(self._directory.mount.start):
-            self._watch(directory)
-        self._directory.rescan()
+        self._directory.rescan(self._watch)
 
     def _watch(self, directory: Path) -> None:
         try:
