@@ -29,14 +29,16 @@ lint: $(VENV)/installed-dev ## ruff, mypy, the import contracts, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python hack/sync-crds.py --check
+	$(BIN)/python hack/gen-bindings.py --check
 
 fmt: $(VENV)/installed-dev ## format, and bring generated files up to date
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/python hack/sync-crds.py
+	$(BIN)/python hack/gen-bindings.py
 
 bench: $(VENV)/installed-all ## compare with bpftrace on this machine
-	@hack/prepare-machine.sh run
+	@hack/prepare-machine.sh test
 	$(ROOT) $(BIN)/python bench/run.py $(ARGS)
 
 lock: ## renew constraints.txt: the newest versions that pyproject.toml allows

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
 
 from kubebpf.agent.libbpf.map import BpfMap
 from kubebpf.compiler.artifact.manifest import Site
@@ -62,6 +61,7 @@ def read_sites(sites: tuple[Site, ...], source: BpfMap) -> Counters:
 def _counts(source: BpfMap) -> Iterator[tuple[int, int]]:
     """Count and last return code of every entry, in the order of the keys: arrays are walked so."""
     for chunk in source.chunks():
-        for cpus in np.frombuffer(chunk.values, "<i8").reshape(chunk.count, source.cpus, -1):
-            failed = cpus[cpus[:, 0] != 0]
-            yield int(cpus[:, 0].sum()), int(failed[-1, 1]) if len(failed) else 0
+        pairs = list(struct.iter_unpack("<Qq", chunk.values))
+        for start in range(0, len(pairs), source.cpus):
+            failed = [(count, last) for count, last in pairs[start : start + source.cpus] if count]
+            yield sum(count for count, _ in failed), failed[-1][1] if failed else 0

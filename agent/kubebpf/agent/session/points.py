@@ -13,7 +13,6 @@ from pathlib import Path
 
 from kubebpf.agent.session.errors import MissingProbeError
 from kubebpf.agent.session.libraries import resolve
-from kubebpf.agent.session.symbols import NotElfError, Symbols
 from kubebpf.agent.session.wildcards import is_wildcard, pattern
 from kubebpf.compiler.artifact.manifest import Attach
 
@@ -140,6 +139,9 @@ def _paths(attach: Attach, name: str) -> list[str]:
 
 
 def _functions(attach: Attach, path: str, function: str) -> list[tuple[str, int]]:
+    # Only programs with probes in files pay for the readers of ELF files.
+    from kubebpf.agent.session.symbols import NotElfError, Symbols
+
     try:
         with Symbols.open(path) as symbols:
             if is_wildcard(function):

@@ -19,23 +19,24 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from kubebpf.agent.libbpf.object import BpfObject, open_object
 from kubebpf.agent.libbpf.ring import RingBuffer
-from kubebpf.agent.session import maps as map_state
 from kubebpf.agent.session.attach import PROVIDERS, attach_point, provider
 from kubebpf.agent.session.constants import fill
 from kubebpf.agent.session.counters import Counters, read_sites
 from kubebpf.agent.session.errors import AttachError, MissingProbeError
 from kubebpf.agent.session.loaded import Loaded, loaded
-from kubebpf.agent.session.maps import MapState
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.points import Node, Point, Target, number
 from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.decode import Resolver
 from kubebpf.compiler.artifact.manifest import CONSTANTS, RING, SCOPE, SITES, Attach, MapSchema
+
+if TYPE_CHECKING:
+    from kubebpf.agent.session.maps import MapState
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _ONE = (1).to_bytes(8, "little")
@@ -172,16 +173,23 @@ class Session:
             KeyError: the text has no such map.
             LibbpfError: it cannot be read.
         """
+        # numpy is for programs with maps.
+        from kubebpf.agent.session import maps as map_state
+
         schema = self._schema(name)
         return map_state.read(schema, self._held().maps[schema.symbol], resolver)
 
     def clear(self, name: str) -> None:
         """Empty a map, as clear() does."""
+        from kubebpf.agent.session import maps as map_state
+
         schema = self._schema(name)
         map_state.clear(schema, self._held().maps[schema.symbol])
 
     def zero(self, name: str) -> None:
         """Set a map's values to zero and keep its keys, as zero() does."""
+        from kubebpf.agent.session import maps as map_state
+
         schema = self._schema(name)
         map_state.zero(schema, self._held().maps[schema.symbol])
 

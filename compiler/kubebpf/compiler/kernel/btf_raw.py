@@ -274,6 +274,22 @@ def read(path: Path, base: RawBtf | None = None) -> RawBtf:
         raise BtfError(f"{path}: {error}") from error
 
 
+def readable(path: Path) -> Path:
+    """A file of BTF that is there, and begins as one; `read` reads all of it.
+
+    Raises:
+        BtfError: it cannot be read, or is no BTF.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise BtfError(f"cannot read {path}: {error.strerror}") from error
+    if head[:2] != MAGIC.to_bytes(2, "little") and head != b"\x7fELF":
+        raise BtfError(f"{path}: not BTF: the magic number is missing")
+    return path
+
+
 def _sections(data: bytes) -> tuple[memoryview, bytes]:
     """The type words and the string bytes of raw BTF."""
     if len(data) < 24:

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from kubebpf.compiler.kernel import packaged, perf
 from kubebpf.compiler.kernel.btf import Btf, BtfError, Function
-from kubebpf.compiler.kernel.btf_raw import Kind
+from kubebpf.compiler.kernel.btf_raw import Kind, readable
 from kubebpf.compiler.kernel.formats import Formats
 from kubebpf.compiler.kernel.tracepoints import TracepointArgs, Tracepoints
 from kubebpf.compiler.types.model import VOID, EnumType, Struct, Type
@@ -42,7 +42,7 @@ class KernelView:
     """What one kernel has. The alternative constructors are `running`, `from_file` and `offline`.
 
     Args:
-        btf: of vmlinux.
+        btf: of vmlinux; a file is read when something is asked of it.
         formats: the formats of its tracepoints, or None.
         modules: the files with its modules' BTF, by name.
         build: tells apart kernels whose BTF is the same; part of the digest.
@@ -51,18 +51,18 @@ class KernelView:
 
     def __init__(
         self,
-        btf: Btf,
+        btf: Btf | Path,
         formats: Formats | None = None,
         modules: dict[str, Path] | None = None,
         build: str = "",
         anything_exists: bool = False,
     ) -> None:
-        self.btf = btf
+        self._source = btf
         self.formats = formats
         self.anything_exists = anything_exists
         self._modules = modules or {}
         self._build = build
-        self._opened: dict[str, Btf] = {VMLINUX: btf}
+        self._opened: dict[str, Btf] = {}
         self._tracepoints: dict[int, Tracepoints] = {}
 
     @classmethod
@@ -73,7 +73,8 @@ class KernelView:
             BtfError: it has no BTF, or not for us.
         """
         modules = {path.name: path for path in sorted(directory.glob("*")) if path.name != VMLINUX}
-        return cls(Btf.read(directory / VMLINUX), Formats.find(), modules, os.uname().version)
+        # A short program asks nothing of the kernel's types, and indexing them takes longer than compiling it.
+        return cls(readable(directory / VMLINUX), Formats.find(), modules, os.uname().version)
 
     @classmethod
     def from_file(cls, btf: Path, formats: Path | None = None) -> KernelView:
@@ -96,6 +97,11 @@ class KernelView:
                 raise
             types = Btf.empty()
         return cls(types, anything_exists=True)
+
+    @cached_property
+    def btf(self) -> Btf:
+        """The BTF of vmlinux."""
+        return Btf.read(self._source) if isinstance(self._source, Path) else self._source
 
     @cached_property
     def digest(self) -> str:
@@ -233,6 +239,8 @@ class KernelView:
         return self._tracepoints.setdefault(id(btf), Tracepoints(btf, self.formats))
 
     def _open(self, module: str) -> Btf | None:
+        if module == VMLINUX:
+            return self.btf
         if module not in self._opened and module in self._modules:
             self._opened[module] = Btf.read(self._modules[module], self.btf)
         return self._opened.get(module)
