@@ -8,6 +8,7 @@ text -> parse -> read_config -> declare_maps -> infer -> finish -> emit -> Artif
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from kubebpf.compiler.artifact.artifact import Artifact
@@ -17,12 +18,16 @@ from kubebpf.compiler.emit.program import TooLargeError, emit
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.passes.config import read_config
-from kubebpf.compiler.passes.declarations import declare_maps, refuse_unbuilt
+from kubebpf.compiler.passes.declarations import check_declared, declare_maps, refuse_unbuilt
 from kubebpf.compiler.passes.typing import Typing, infer
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.parser import parse
 from kubebpf.compiler.syntax.span import Source, Span
 from kubebpf.compiler.types import typed
+
+
+# The parser takes trees 200 deep, and every pass spends a few calls on each level.
+DEEPEST = 10_000
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def compile_script(text: str, view: KernelView, options: CompileOptions) -> Comp
 
 def check_script(text: str, view: KernelView, options: CompileOptions) -> Checked:
     """Everything but the code: diagnostics of all passes at once."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST))
     source = Source(options.source_name, text)
     report = Report([source])
     syntax = parse(source, report)
@@ -83,6 +89,7 @@ def _analyse(
     typing = Typing(report, view, options, settings)
     declare_maps(typing, syntax.map_declarations)
     probes = infer(typing, syntax.probes)
+    check_declared(typing, syntax.map_declarations)
     return typed.Program(
         probes=probes,
         maps=tuple(typing.used_maps()),

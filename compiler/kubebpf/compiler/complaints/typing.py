@@ -344,7 +344,7 @@ class UnsafeNotAllowed(Complaint):
 class UnknownProbe(Complaint):
     """An attach point that this kernel does not have."""
 
-    title: ClassVar[str] = "{what} not found: {name}"
+    title: ClassVar[str] = "No matches for {what} {name}."
     what: str
     name: str
 
@@ -393,3 +393,67 @@ class ProgramTooLarge(Complaint):
     what: str
     needed: int
     limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnrollCount(Complaint):
+    """unroll() with a count that makes no sense or too large a program."""
+
+    title: ClassVar[str] = "unroll {bound} value is {limit}. {found} provided"
+    bound: str
+    limit: int
+    found: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregateHasNoNumber(Complaint):
+    """A histogram or stats where a single value is wanted."""
+
+    title: ClassVar[str] = "Map value '{type}' is not a single value: it can not be part of a key, tuple or record"
+    type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unresolved(Complaint):
+    """A value whose type nothing tells, such as a variable that is read and only ever declared."""
+
+    title: ClassVar[str] = "Could not resolve the type of this expression: nothing assigns it a value"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreachable(Complaint):
+    """Statements behind exit() or return."""
+
+    severity: ClassVar[Literal["error", "warning"]] = "warning"
+    title: ClassVar[str] = "Unreachable statement."
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnusedMap(Complaint):
+    """A declared map that nothing uses."""
+
+    severity: ClassVar[Literal["error", "warning"]] = "warning"
+    title: ClassVar[str] = "Unused map: {name}"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSkipped(Complaint):
+    """An attach point that this kernel does not have, in a program with `missing_probes = warn`."""
+
+    severity: ClassVar[Literal["error", "warning"]] = "warning"
+    title: ClassVar[str] = "No matches for {what} {name}. Skipping."
+    what: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CauseUncertain(Complaint):
+    """A namespaced trace at a tracepoint that fires in interrupts: the current task, by which the scope goes, is anybody's."""
+
+    severity: ClassVar[Literal["error", "warning"]] = "warning"
+    title: ClassVar[str] = (
+        "{name} fires in whatever task is interrupted: events are counted when that task happens to be in scope, "
+        "not when its pod is the cause"
+    )
+    name: str

@@ -10,7 +10,7 @@ from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.conditions import chunks
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import Record, Tuple, alignof, sizeof
+from kubebpf.compiler.types.model import Record, Tuple, Type, alignof, sizeof
 from kubebpf.compiler.types.model import members as layout
 from kubebpf.compiler.types.promote import is_scalar
 
@@ -38,13 +38,21 @@ def address(code: Code, expr: typed.Expr) -> Operand:
             return maps.value_address(code, expr)
         case typed.Part():
             return members.part_address(code, expr)
+        case typed.InMemory(memory=memory):
+            assert isinstance(memory, Operand)
+            return memory
         case typed.LoadTime():
             return _load_time_address(code, expr)
-        case typed.Convert() if not is_scalar(expr.operand.type) and sizeof(expr.operand.type) == sizeof(expr.type):
+        case typed.Convert() if _is_same_bytes(expr.operand.type, expr.type):
             return address(code, expr.operand)
     temporary = code.temp(sizeof(expr.type))
     into(code, expr, temporary)
     return temporary
+
+
+def _is_same_bytes(found: Type, wanted: Type) -> bool:
+    """Whether a value needs no change: tuples of one size may still have other members."""
+    return not isinstance(wanted, Tuple | Record) and not is_scalar(found) and sizeof(found) == sizeof(wanted)
 
 
 def _text(code: Code, expr: typed.Text, to: Operand, padded: bool) -> None:
@@ -108,17 +116,24 @@ def _widen(code: Code, source: typed.Expr, to: Operand, size: int, padded: bool)
 
 
 def _convert_tuple(code: Code, expr: typed.Convert, to: Operand) -> None:
-    source, wanted = expr.operand, expr.type
-    assert isinstance(wanted, Tuple | Record)
-    types = wanted.elements if isinstance(wanted, Tuple) else tuple(t for _, t in wanted.fields)
-    found = source.type.elements if isinstance(source.type, Tuple) else tuple(t for _, t in source.type.fields)  # type: ignore[union-attr]
+    """Member by member, records by name. The source is evaluated once."""
+    wanted, found = expr.type, expr.operand.type
+    assert isinstance(wanted, Tuple | Record) and isinstance(found, Tuple | Record)
+    source = typed.InMemory(span=expr.span, type=found, memory=address(code, expr.operand))
     offsets, size = layout(wanted)
     code.zero(to, size)
-    for i, (offset, t) in enumerate(zip(offsets, types, strict=True)):
-        part: typed.Expr = typed.Part(span=expr.span, type=found[i], object=source, index=i)
-        if found[i] != t:
+    have = _named(found)
+    names = list(have)
+    for offset, (name, t) in zip(offsets, _named(wanted).items(), strict=True):
+        part: typed.Expr = typed.Part(span=expr.span, type=have[name], object=source, index=names.index(name))
+        if have[name] != t:
             part = typed.Convert(span=expr.span, type=t, operand=part)
         code.into(part, code.f.offset(to, offset))
+
+
+def _named(t: Tuple | Record) -> dict[str, Type]:
+    """The members by name; a tuple's by number."""
+    return dict(t.fields) if isinstance(t, Record) else {str(i): e for i, e in enumerate(t.elements)}
 
 
 def _conditional(code: Code, expr: typed.Conditional, to: Operand, padded: bool) -> None:

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 def identifier(t: Typing, node: tree.Identifier) -> typed.Expr:
     """A bare name."""
-    builtin = BUILTINS.get(node.name) or _numbered_argument(node.name)
+    name = node.name.removeprefix("__builtin_")  # upstream's library wraps builtins of that name in macros
+    builtin = BUILTINS.get(name) or _numbered_argument(name)
     if builtin is not None and builtin.bare:
-        return check(t, builtin, tree.Call(node.name, (), span=node.span, name_span=node.span))
+        return check(t, builtin, tree.Call(name, (), span=node.span, name_span=node.span))
     constant = t.view.enum_constant(node.name)
     if constant is not None:
         enum, value = constant

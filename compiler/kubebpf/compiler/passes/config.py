@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from kubebpf.compiler.complaints.base import Complaint, Report
 from kubebpf.compiler.options import Settings
@@ -23,12 +23,26 @@ class UnknownSetting(Complaint):
 class BadSetting(Complaint):
     """A value that the config variable does not take."""
 
-    title: ClassVar[str] = "Invalid value for {name}: {wanted} is expected"
+    title: ClassVar[str] = "Invalid value for {name}. Found: {found}. Valid values: {wanted}"
     name: str
+    found: str
     wanted: str
 
 
-CHOICES = {"missing_probes": ("error", "warn", "ignore"), "stack_mode": ("bpftrace", "perf", "raw", "build_id")}
+LICENSES = (
+    "Dual MIT/GPL",
+    "Dual BSD/GPL",
+    "Dual MPL/GPL",
+    "GPL and additional rights",
+    "GPL v2",
+    "GPL",
+)  # license_is_gpl_compatible
+MAY_BE_ZERO = ("perf_rb_pages", "on_stack_limit")
+CHOICES = {
+    "license": LICENSES,
+    "missing_probes": ("error", "warn", "ignore"),
+    "stack_mode": ("bpftrace", "perf", "raw", "build_id"),
+}
 # Upstream's variables that decide nothing here, and so are accepted.
 ACCEPTED = frozenset(
     ("cache_user_symbols", "cpp_demangle", "lazy_symbolication", "log_size", "max_bpf_progs", "show_debug_info",
@@ -55,20 +69,25 @@ def _set(settings: Settings, entry: tree.ConfigEntry, name: str, report: Report)
         return settings
     problem = _problem(getattr(settings, name), name, entry.value)
     if problem:
-        report.add(BadSetting(span=entry.span, name=entry.name, wanted=problem))
+        report.add(BadSetting(span=entry.span, name=entry.name, found=_written(entry.value), wanted=problem))
         return settings
     value = bool(entry.value) if isinstance(getattr(settings, name), bool) else entry.value
-    return replace(settings, **{name: value})
+    changed: Any = {name: value}  # `_problem` has looked at the type
+    return replace(settings, **changed)
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _problem(default: object, name: str, value: object) -> str:
     """What is wanted, when the value is not that; else ""."""
     if name in CHOICES:
-        return "" if value in CHOICES[name] else f"one of {', '.join(CHOICES[name])}"
+        return "" if value in CHOICES[name] else ", ".join(CHOICES[name])
     if isinstance(default, bool):
         return "" if isinstance(value, bool) or value in (0, 1) else "true or false"
     if isinstance(default, str):
         return "" if isinstance(value, str) else "a string"
     if isinstance(value, bool) or not isinstance(value, int):
         return "a number"
-    return "" if value > 0 or name == "perf_rb_pages" else "a number above 0"
+    return "" if value > 0 or (value == 0 and name in MAY_BE_ZERO) else "a number above 0"

@@ -40,11 +40,19 @@ def convert(expr: typed.Expr, to: Type) -> typed.Expr:
         return replace(expr, type=to, value=wrap(expr.value, to))
     if isinstance(expr, typed.Text) and isinstance(to, String):
         return replace(expr, type=to)
-    if isinstance(expr, typed.MakeTuple) and isinstance(to, Tuple | Record):
+    if isinstance(expr, typed.MakeTuple) and _same_order(expr.type, to):
+        assert isinstance(to, Tuple | Record)
         types = to.elements if isinstance(to, Tuple) else tuple(t for _, t in to.fields)
         elements = tuple(convert(e, t) for e, t in zip(expr.elements, types, strict=True))
         return replace(expr, elements=elements, type=to)
     return typed.Convert(span=expr.span, type=to, operand=expr)
+
+
+def _same_order(found: Type, to: Type) -> bool:
+    """Whether elements can be converted one by one. Records in another order are made as written, and then copied by name."""
+    if isinstance(found, Record) and isinstance(to, Record):
+        return [n for n, _ in found.fields] == [n for n, _ in to.fields]
+    return isinstance(found, Tuple) and isinstance(to, Tuple)
 
 
 def wrap(value: int, t: Int | EnumType | Bool) -> int:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kubebpf.compiler.complaints.base import Complaint, Report
-from kubebpf.compiler.complaints.typing import NotBuiltYet
+from kubebpf.compiler.complaints.typing import NotBuiltYet, UnusedMap
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.typing import Typing
 from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types.model import Aggregate
 
 KINDS = ("hash", "lruhash", "percpuhash", "percpulruhash")
 
@@ -35,6 +36,21 @@ def declare_maps(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> No
             t.report.add(BadDeclaration(span=node.span, problem="The size of a map must be a number above 0"))
         else:
             slots.kind, slots.max_entries, slots.span = node.kind, node.max_entries.value, node.span
+
+
+def check_declared(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> None:
+    """What can be said of declared maps once all types are known: per-CPU kinds are for map functions, and for nothing else."""
+    for node in declarations:
+        value = t.slots.map(node.map.name).value.type
+        if value is None:
+            if node.map.name not in t.maps:
+                t.complain(UnusedMap(span=node.span, name=node.map.name))
+            continue
+        per_cpu = node.kind.startswith("percpu")
+        if per_cpu != isinstance(value, Aggregate):
+            kinds = " or ".join(k for k in KINDS if k.startswith("percpu") != per_cpu)
+            problem = f"Incompatible types: a map of kind {node.kind} can not hold '{value}'; use {kinds}"
+            t.complain(BadDeclaration(span=node.span, problem=problem))
 
 
 def refuse_unbuilt(program: tree.Program, report: Report) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kubebpf.compiler.complaints.typing import (
+    AggregateHasNoNumber,
     BadCondition,
     FoldError,
     MixedSigns,
@@ -78,6 +79,7 @@ def variable(t: Typing, node: tree.Variable) -> typed.Expr:
         near = did_you_mean(node.name, t.visible_variables())
         return t.bad(node, UndefinedVariable(span=node.span, name=node.name, help=near))
     if found.type == VOID:
+        t.unresolved = t.unresolved or node.span
         return t.bad(node)
     return typed.ReadVariable(span=node.span, type=found.type, variable=found)
 
@@ -151,7 +153,7 @@ def _not(t: Typing, node: tree.Unary, operand: typed.Expr) -> typed.Expr:
 
 def _fold_unary(op: str, value: int) -> int:
     if op == "-":
-        return in_range(-value, True)
+        return in_range(-value, False)  # what is left of the number as written decides: -(-2**63) is a uint64
     return value if op == "+" else ~value & ((1 << 64) - 1) if value >= 0 else ~value
 
 
@@ -369,16 +371,27 @@ def make_tuple(t: Typing, node: tree.Tuple) -> typed.Expr:
     elements = tuple(decay(t.expr(e)) for e in node.elements)
     if any(isinstance(e, typed.Bad) for e in elements):
         return t.bad(node)
-    for e in elements:
-        if e.type == VOID or isinstance(e.type, Aggregate):
-            return t.bad(node, OperatorUnusable(span=e.span, op="(,)", type=str(e.type)))
+    if not all([_can_be_part(t, e) for e in elements]):
+        return t.bad(node)
     return typed.MakeTuple(span=node.span, type=Tuple(tuple(e.type for e in elements)), elements=elements)
+
+
+def _can_be_part(t: Typing, element: typed.Expr) -> bool:
+    if isinstance(element.type, Aggregate):
+        t.complain(AggregateHasNoNumber(span=element.span, type=str(element.type)))
+    elif element.type == VOID:
+        t.complain(OperatorUnusable(span=element.span, op="(,)", type=str(element.type)))
+    else:
+        return True
+    return False
 
 
 def make_record(t: Typing, node: tree.Record) -> typed.Expr:
     """`(a = 1, b = 2)`."""
     elements = tuple(decay(t.expr(e)) for _, e in node.fields)
     if any(isinstance(e, typed.Bad) for e in elements):
+        return t.bad(node)
+    if not all([_can_be_part(t, e) for e in elements]):
         return t.bad(node)
     fields = tuple((name, e.type) for (name, _), e in zip(node.fields, elements, strict=True))
     return typed.MakeTuple(span=node.span, type=Record(fields), elements=elements)

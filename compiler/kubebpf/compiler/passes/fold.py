@@ -27,6 +27,8 @@ def fold(op: str, left: int, right: int) -> int:
         raise FoldFailure("divide by zero")
     if op in ("<<", ">>") and not 0 <= right < 64:
         raise FoldFailure("overflow")
+    if min(left, right) < 0 and max(left, right) > INT64_MAX:
+        raise FoldFailure("overflow")  # no type holds both
     return in_range(_OPERATIONS[op](left, right), left < 0 or right < 0)
 
 

@@ -140,7 +140,15 @@ def tuple_access(t: Typing, node: tree.TupleAccess) -> typed.Expr:
         return t.bad(node)
     if not isinstance(object_.type, Tuple) or node.index >= len(object_.type.elements):
         return t.bad(node, NoIndex(span=node.span, index=str(node.index), type=str(object_.type)))
-    return typed.Part(span=node.span, type=object_.type.elements[node.index], object=object_, index=node.index)
+    return _part(node, object_, node.index)
+
+
+def _part(node: tree.Node, object_: typed.Expr, index: int) -> typed.Expr:
+    """An element of a tuple; of one that is written down, and has no effects, the element itself."""
+    assert isinstance(object_.type, Tuple)
+    if isinstance(object_, typed.MakeTuple) and all(isinstance(e, typed.Constant | typed.Text) for e in object_.elements):
+        return object_.elements[index]
+    return typed.Part(span=node.span, type=object_.type.elements[index], object=object_, index=index)
 
 
 def index(t: Typing, node: tree.Index) -> typed.Expr:
@@ -151,6 +159,8 @@ def index(t: Typing, node: tree.Index) -> typed.Expr:
     if not is_integral(at.type):
         return t.bad(node, OperatorUnusable(span=node.index.span, op="[]", type=str(at.type)))
     match object_.type:
+        case Tuple(elements=elements) if isinstance(at, typed.Constant) and 0 <= at.value < len(elements):
+            return _part(node, object_, at.value)
         case Array(element=element, length=length):
             return _array_element(t, node, object_, at, element, length)
         case String(size=size):

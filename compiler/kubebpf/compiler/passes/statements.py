@@ -17,6 +17,7 @@ from kubebpf.compiler.complaints.typing import (
     ConstantTooLarge,
     OperatorUnusable,
     Redeclared,
+    UnrollCount,
     ValueDiscarded,
 )
 from kubebpf.compiler.passes import casts
@@ -25,11 +26,14 @@ from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.expressions import binary_of, condition
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import VOID, Aggregate, Int, String
-from kubebpf.compiler.types.promote import fits
+from kubebpf.compiler.types.model import I64, VOID, Aggregate, Int, String
+from kubebpf.compiler.types.promote import fits, is_integral
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
+
+
+UNROLL_MOST = 100
 
 
 def block(t: Typing, node: tree.Block) -> typed.Statement:
@@ -75,10 +79,21 @@ def _new_value(t: Typing, node: tree.Assign) -> typed.Expr:
     """The value to store; `x op= v` is `x = x op v`."""
     if node.op == "=":
         return decay(t.expr(node.value))
-    old, value = decay(t.expr(node.target)), decay(t.expr(node.value))
+    value = decay(t.expr(node.value))
+    _begin_with_zero(t, node.target, value)
+    old = decay(t.expr(node.target))
     if isinstance(old, typed.Bad) or isinstance(value, typed.Bad):
         return t.bad(node)
     return binary_of(t, node, node.op[:-1], old, value)
+
+
+def _begin_with_zero(t: Typing, target: tree.Expr, value: typed.Expr) -> None:
+    """`@x += 1` is enough to make @x a number: what is not there counts as 0."""
+    if not isinstance(target, tree.Map | tree.MapAccess) or not is_integral(value.type):
+        return
+    slot = t.slots.map(target.name if isinstance(target, tree.Map) else target.map.name).value
+    if slot.type is None:
+        slot.grow(typed.Constant(span=value.span, type=I64, value=0, literal=True))
 
 
 def _assign_variable(t: Typing, node: tree.Assign, target: tree.Variable) -> typed.Statement | None:
@@ -183,6 +198,8 @@ def let(t: Typing, node: tree.Let) -> typed.Statement | None:
         t.complain(Redeclared(span=node.span, name=node.variable.name))
         return None
     value = decay(t.expr(node.value)) if node.value is not None else None
+    if value is not None and isinstance(value.type, Aggregate):
+        value = t.bad(node, AggregateToVariable(span=node.span, type=str(value.type)))
     variable = t.declare(node.variable)
     slot = t.slot(variable)
     if node.type is not None:
@@ -229,10 +246,9 @@ def unroll(t: Typing, node: tree.Unroll) -> typed.Statement | None:
         if not isinstance(count, typed.Bad):
             t.not_yet(node, "unroll with a count that is only known at run time")
         return None
-    if not 1 <= count.value <= 100:
-        t.not_yet(
-            node, f"unroll({count.value}): the count must be from 1 to 100;" if count.value < 1 else "unroll of more than 100"
-        )
+    if not 1 <= count.value <= UNROLL_MOST:
+        bound, limit = ("minimum", 1) if count.value < 1 else ("maximum", UNROLL_MOST)
+        t.complain(UnrollCount(span=node.count.span, bound=bound, limit=limit, found=count.value))
         return None
     return typed.Block(span=node.span, statements=tuple(t.block(node.body) for _ in range(count.value)))
 

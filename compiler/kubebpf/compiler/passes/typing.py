@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.registry import BUILTINS
 from kubebpf.compiler.complaints.base import Complaint, Report
-from kubebpf.compiler.complaints.typing import KeyMismatch, KeyMissing, KeyUnexpected, NotBuiltYet
+from kubebpf.compiler.complaints.typing import (
+    AggregateHasNoNumber,
+    KeyMismatch,
+    KeyMissing,
+    KeyUnexpected,
+    NotBuiltYet,
+    Unreachable,
+    Unresolved,
+)
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.expressions import EXPRESSIONS
@@ -25,7 +33,7 @@ from kubebpf.compiler.passes.statements import STATEMENTS
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import VOID, Type
+from kubebpf.compiler.types.model import VOID, Aggregate, Type
 
 if TYPE_CHECKING:
     from kubebpf.compiler.builtins.record import Builtin
@@ -57,6 +65,7 @@ class Typing:
     unsafe: set[str] = field(default_factory=set)
     maps: dict[str, typed.MapInfo] = field(default_factory=dict)
     loops: int = 0
+    unresolved: Span | None = None  # the first read of this round of a variable that has no type
     _scopes: list[dict[str, typed.Variable]] = field(default_factory=list)
     _seen: dict[tuple[object, ...], int] = field(default_factory=dict)
     _variables: dict[tuple[object, ...], typed.Variable] = field(default_factory=dict)
@@ -111,6 +120,10 @@ class Typing:
     def statements(self, nodes: tuple[tree.Statement, ...], span: Span) -> typed.Block:
         """Type statements in the present scope."""
         done = [self.statement(s) for s in nodes]
+        for before, behind in zip(done, nodes[1:], strict=False):
+            if before is not None and _leaves(before):
+                self.complain(Unreachable(span=behind.span))
+                break
         return typed.Block(span=span, statements=tuple(s for s in done if s is not None))
 
     # -- variables -----------------------------------------------------------------------------------------------------
@@ -189,11 +202,11 @@ class Typing:
         if isinstance(key, typed.Bad):
             return key
         key = decay(key)
+        if isinstance(key.type, Aggregate):
+            return self.bad_expr(key, AggregateHasNoNumber(span=key.span, type=str(key.type)))
         slot = self.slots.map(name).key
         if slot.type is not None and not slot.grow(key):
-            return self.bad_expr(
-                key, KeyMismatch(span=span, name=name, found=_arguments(key.type), expected=_arguments(slot.type))
-            )
+            return self.bad_expr(key, KeyMismatch(span=span, name=name, found=str(key.type), expected=str(slot.type)))
         if slot.type is None:
             slot.grow(key)
         assert slot.type is not None
@@ -217,10 +230,18 @@ class Typing:
         self.final = final
         self._seen, self._scopes, self._slot_of = {}, [], {}
         self.strings.clear()
+        self.unresolved = None
 
 
-def _arguments(t: Type) -> str:
-    return str(t)
+def _leaves(statement: typed.Statement) -> bool:
+    """Whether nothing behind the statement is ever reached."""
+    match statement:
+        case typed.Return():
+            return True
+        case typed.Evaluate(value=typed.Call(builtin=builtin)):
+            return builtin.name == "exit"
+        case _:
+            return False
 
 
 def infer(typing: Typing, probes: tuple[tree.Probe, ...]) -> tuple[typed.Probe, ...]:
@@ -237,4 +258,7 @@ def infer(typing: Typing, probes: tuple[tree.Probe, ...]) -> tuple[typed.Probe, 
             break
         before = now
     typing.start_round(final=True)
-    return tuple(p for probe in probes for p in type_probe(typing, probe))
+    typed_probes = tuple(p for probe in probes for p in type_probe(typing, probe))
+    if typing.unresolved is not None and not typing.report.errors:
+        typing.complain(Unresolved(span=typing.unresolved))
+    return typed_probes

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.complaints.typing import ProbeSkipped, UnknownProbe
 from kubebpf.compiler.syntax import literals, tree
 from kubebpf.compiler.syntax.span import Span
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.passes.typing import Typing
 
 
 def number_of(text: str) -> int | None:
@@ -12,6 +18,15 @@ def number_of(text: str) -> int | None:
         return None
     read = literals.integer(text, Span(0, len(text)))
     return None if read.complaint else read.value
+
+
+def missing(t: Typing, node: tree.AttachPoint, what: str, name: str, hint: tuple[str, ...]) -> None:
+    """Say that the kernel has no such attach point, as `missing_probes` wants it said."""
+    policy = t.settings.missing_probes
+    if policy == "error":
+        t.complain(UnknownProbe(span=node.span, what=what, name=name, help=hint))
+    elif policy == "warn":
+        t.complain(ProbeSkipped(span=node.span, what=what, name=name, help=hint))
 
 
 def has_wildcard(part: str) -> bool:

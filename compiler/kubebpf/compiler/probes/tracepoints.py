@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubebpf.compiler.complaints.typing import BadAttachPoint, NoSuchField, UnknownProbe
+from kubebpf.compiler.complaints.typing import BadAttachPoint, CauseUncertain, NoSuchField
 from kubebpf.compiler.passes.hints import did_you_mean
-from kubebpf.compiler.probes.parts import full_text, has_wildcard
+from kubebpf.compiler.passes.members import value_type
+from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
+from kubebpf.compiler.probes.interrupts import fires_in_interrupts
 from kubebpf.compiler.probes.record import Provider, RawArgument, Target, refuses
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import U64
+from kubebpf.compiler.types.model import U64, Space
 
 if TYPE_CHECKING:
     from kubebpf.compiler.kernel.btf import Function
@@ -37,8 +39,9 @@ def _check_tracepoint(t: Typing, node: tree.AttachPoint) -> Target | None:
     if found is None:
         names = [e for c, e in t.view.tracepoints() if c == category] or [c for c, _ in t.view.tracepoints()]
         hint = did_you_mean(event, names) or did_you_mean(category, names)
-        t.complain(UnknownProbe(span=node.span, what="tracepoint", name=f"{category}:{event}", help=hint))
-        return None
+        return missing(t, node, "tracepoint", f"{category}:{event}", hint)
+    if t.options.scoped and fires_in_interrupts(category, event):
+        t.complain(CauseUncertain(span=node.span, name=f"tracepoint:{category}:{event}"))
     return Target(TRACEPOINT, full_text(node), node, parts, details=found)
 
 
@@ -53,7 +56,7 @@ def _tracepoint_argument(t: Typing, node: tree.Expr, target: Target, name: str) 
         help_ = did_you_mean(name, [f.name for f in args.fields])
         what = f"struct _tracepoint_{args.category}_{args.event}"
         return t.bad(node, NoSuchField(span=node.span, type=what, name=name, help=help_))
-    return typed.Argument(span=node.span, type=found.type, access=found)
+    return typed.Argument(span=node.span, type=value_type(found.type, Space.KERNEL), access=found)
 
 
 def _tracepoint_section(target: Target) -> str:
@@ -68,11 +71,13 @@ def _check_raw(t: Typing, node: tree.AttachPoint) -> Target | None:
     if has_wildcard(event):
         t.not_yet(node, "a wildcard in a rawtracepoint")
         return None
-    found = t.view.rawtracepoint(event)
+    module = node.parts[0] if len(node.parts) == 2 else ""
+    found = t.view.rawtracepoint(event, module)
     if found is None:
         hint = did_you_mean(event, t.view.raw_tracepoints())
-        t.complain(UnknownProbe(span=node.span, what="rawtracepoint", name=event, help=hint))
-        return None
+        return missing(t, node, "rawtracepoint", ":".join(node.parts), hint)
+    if t.options.scoped and fires_in_interrupts("", event):
+        t.complain(CauseUncertain(span=node.span, name=f"rawtracepoint:{event}"))
     return Target(RAWTRACEPOINT, full_text(node), node, {"event": event}, details=found)
 
 

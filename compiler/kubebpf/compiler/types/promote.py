@@ -90,9 +90,11 @@ def _join_tuples(a: tuple[Type, ...], b: tuple[Type, ...]) -> Tuple | None:
 
 
 def _join_records(a: tuple[tuple[str, Type], ...], b: tuple[tuple[str, Type], ...]) -> Record | None:
-    if [n for n, _ in a] != [n for n, _ in b]:
+    """Fields go by their names: the order is that of the first."""
+    theirs = dict(b)
+    if len(a) != len(b) or {n for n, _ in a} != set(theirs):
         return None
-    joined = _join_tuples(tuple(t for _, t in a), tuple(t for _, t in b))
+    joined = _join_tuples(tuple(t for _, t in a), tuple(theirs[n] for n, _ in a))
     if joined is None:
         return None
     return Record(tuple((n, t) for (n, _), t in zip(a, joined.elements, strict=True)))

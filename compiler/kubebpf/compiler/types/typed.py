@@ -190,6 +190,13 @@ class Part(Expr):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InMemory(Expr):
+    """A value that generated code has made already; only code generation makes this node. `memory` is its operand."""
+
+    memory: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MakeTuple(Expr):
     """A tuple or record value; `type` is a Tuple or a Record."""
 
