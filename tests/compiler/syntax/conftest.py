@@ -1,10 +1,8 @@
-"""Fixtures of the syntax tests: parsing, and golden files beside each other."""
+"""Fixtures of the syntax tests: parsing."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -38,16 +36,3 @@ def complaints() -> Callable[[str], str]:
         return render_all(report)
 
     return complaints
-
-
-@pytest.fixture
-def golden() -> Callable[[Path, str], None]:
-    """Compare with a golden file, or rewrite it under UPDATE_GOLDEN=1."""
-
-    def golden(path: Path, actual: str) -> None:
-        if os.environ.get("UPDATE_GOLDEN") == "1":
-            path.write_text(actual)
-        assert path.exists(), f"{path.name} is missing: UPDATE_GOLDEN=1 writes it"
-        assert actual == path.read_text()
-
-    return golden

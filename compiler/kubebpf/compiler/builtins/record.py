@@ -13,7 +13,8 @@ from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 
 if TYPE_CHECKING:
-    from kubebpf.compiler.emit.code import Code, Operand
+    from kubebpf.compiler.emit.code import Code
+    from kubebpf.compiler.emit.ir import Operand
     from kubebpf.compiler.passes.typing import Typing
 
 Check = Callable[["Typing", tree.Call], typed.Expr]

@@ -23,6 +23,7 @@ from kubebpf.compiler.types.model import (
     Bool,
     Buffer,
     EnumType,
+    Field,
     Int,
     Origin,
     Pointer,
@@ -142,10 +143,11 @@ def offsetof_of(t: Typing, node: tree.Offsetof) -> typed.Expr:
     found = operand_type(t, node.operand)
     if found is None:
         return t.bad(node)
-    steps, fixed, current = [], 0, found
+    steps: list[tuple[Struct, Field]] = []
+    fixed, current = 0, found
     for name in node.path:
         struct = struct_of(current)
-        field = struct and find_field(struct, name)
+        field = None if struct is None else find_field(struct, name)
         if struct is None or field is None:
             return t.bad(node, NoSuchField(span=node.span, type=str(current), name=name))
         steps.append((struct, field))

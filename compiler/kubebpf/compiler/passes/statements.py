@@ -26,8 +26,8 @@ from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.expressions import binary_of, condition
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import I64, VOID, Aggregate, Int, String
-from kubebpf.compiler.types.promote import fits, is_integral
+from kubebpf.compiler.types.model import I64, VOID, Aggregate, Int, Tuple, Type
+from kubebpf.compiler.types.promote import fits, is_integral, join
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -129,13 +129,22 @@ def _store_declared(t: Typing, node: tree.Node, variable: typed.Variable, value:
     if isinstance(wanted, Int) and isinstance(value, typed.Constant) and value.literal and not fits(value.value, wanted):
         t.complain(ConstantTooLarge(span=node.span, name=variable.name, value=value.value, type=str(wanted)))
         return None
-    slot = type(t.slot(variable))(wanted, flexible=False)
-    fit = slot.grow(value) and (slot.type == wanted or isinstance(wanted, Int))
-    if not fit or (isinstance(wanted, String) and slot.type != wanted):
+    if not _goes_into(wanted, value.type):
         what = AssignMismatch(span=node.span, name=variable.name, what="variable", found=str(value.type), expected=str(wanted))
         t.complain(what)
         return None
     return typed.SetVariable(span=node.span, variable=variable, value=convert(value, wanted))
+
+
+def _goes_into(wanted: Type, found: Type) -> bool:
+    """Whether a declared type takes a value: integers are cut as in C, nothing else is."""
+    match wanted, found:
+        case Int(), _:
+            return is_integral(found)
+        case Tuple(elements=ours), Tuple(elements=theirs):
+            return len(ours) == len(theirs) and all(map(_goes_into, ours, theirs))
+        case _:
+            return join(wanted, found) == wanted
 
 
 def _assign_map(t: Typing, node: tree.Assign, name: str, key: tree.Expr | None) -> typed.Statement | None:

@@ -10,6 +10,7 @@ from kubebpf.compiler.syntax.span import Span
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
+    from kubebpf.compiler.probes.record import Target
 
 
 def number_of(text: str) -> int | None:
@@ -20,13 +21,14 @@ def number_of(text: str) -> int | None:
     return None if read.complaint else read.value
 
 
-def missing(t: Typing, node: tree.AttachPoint, what: str, name: str, hint: tuple[str, ...]) -> None:
-    """Say that the kernel has no such attach point, as `missing_probes` wants it said."""
+def missing(t: Typing, node: tree.AttachPoint, what: str, name: str, hint: tuple[str, ...]) -> Target | None:
+    """Say that the kernel has no such attach point, as `missing_probes` wants it said. Gives None, for the caller to give."""
     policy = t.settings.missing_probes
     if policy == "error":
         t.complain(UnknownProbe(span=node.span, what=what, name=name, help=hint))
     elif policy == "warn":
         t.complain(ProbeSkipped(span=node.span, what=what, name=name, help=hint))
+    return None
 
 
 def has_wildcard(part: str) -> bool:

@@ -22,8 +22,9 @@ UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 SHORTEST_NS = 1000
 
 
-def _refuse(t: Typing, node: tree.AttachPoint, problem: str) -> None:
+def _refuse(t: Typing, node: tree.AttachPoint, problem: str) -> Target | None:
     t.complain(BadAttachPoint(span=node.span, problem=problem))
+    return None
 
 
 def _check_timer(t: Typing, node: tree.AttachPoint) -> Target | None:
