@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
     from kubebpf.cli.local import RunOptions
     from kubebpf.cli.local import run as run_program
 
+    if "@" in program.text:
+        import_module("kubebpf.agent.session.maps")  # numpy, which the first map that is read needs
     options = RunOptions(
         form=chosen["form"],
         command=chosen["command"],
