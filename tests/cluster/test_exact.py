@@ -76,7 +76,7 @@ def _leaves_nothing(world: World, system: System, trace: Trace) -> None:
     for kind, ids in (("prog", mine.prog), ("map", mine.map), ("link", mine.link)):
         assert not ids & {found["id"] for found in bpftool(kind)}
     assert pins(Path("/sys/fs/bpf/kubebpf")) == []
-    eventually(lambda: world.cluster.get("bpftracereports", namespace=world.namespace) == [], timeout=30, what="no report")
+    eventually(lambda: world.cluster.get("bpftracereports", namespace=world.namespace) == [], timeout=90, what="no report")
     eventually(lambda: not _exists(world.cluster, system, config_map), timeout=60, what="no ConfigMap")
 
 

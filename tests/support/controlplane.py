@@ -133,6 +133,8 @@ class ControlPlane:
             yield
         finally:
             self.start_apiserver()
+            # One that was still starting when the API server went ends with a fatal error; a running one waits.
+            self.controller_manager.start()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -387,8 +387,8 @@ class Agent:
         self._close_late()
         if not self._writer.close(LAST_WRITES_SECONDS):
             log.warning("some last reports could not be written")
+        # The eventfd stays open: a watch's thread may still be about to wake a loop that is gone.
         self._selector.close()
-        os.close(self._awake)
         log.info("agent of node %s: stopped", self._settings.node)
 
     def _close_late(self) -> None:

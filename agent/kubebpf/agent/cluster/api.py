@@ -76,10 +76,9 @@ class Api:
         """
         response = self._send(method, path, body, query, (CONNECT_SECONDS, READ_SECONDS))
         try:
-            data = response.response.data
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+            parsed: Object = json.loads(response.response.data)
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise ApiUnavailableError(str(error)) from error
-        parsed: Object = json.loads(data)
         return parsed
 
     def watch(self, path: str, query: dict[str, str], read_seconds: float) -> Iterator[Object]:
@@ -92,7 +91,8 @@ class Api:
         try:
             for line in _lines(response.response):
                 yield json.loads(line)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            # ValueError: a line that was cut, or a proxy's page.
             raise ApiUnavailableError(str(error)) from error
         finally:
             # The rest of the stream is of no use to the next request on this connection.

@@ -136,6 +136,10 @@ class Watch:
                 log.log(logging.WARNING if self._backoff.fresh else logging.DEBUG, "watch of %s: %s", self._resource.name, error)
             except ApiError as error:
                 self._refused(error)
+            except (KeyError, TypeError) as error:
+                # No Kubernetes object: whatever it is, the next list tells the truth.
+                log.exception("watch of %s: %r", self._resource.name, error)
+                self._version = ""
             self._stopped.wait(self._backoff.next())
 
     def _refused(self, error: ApiError) -> None:
