@@ -102,7 +102,7 @@ EXPRESSIONS: tuple[tuple[str, Value], ...] = (
 )
 PROLOGUE = (
     "$minus = -7; $zero = 0; $least = (int64)-9223372036854775808; $most = (uint64)-1; $byte = (uint8)255; $ten = 10; "
-    "$small = (uint64)5; $six = 6; $one = 1; $sixtyfour = 64; $wide = 456; $text = \"hello\"; "
+    '$small = (uint64)5; $six = 6; $one = 1; $sixtyfour = 64; $wide = 456; $text = "hello"; '
 )
 
 
@@ -126,13 +126,22 @@ def test_division_by_zero_is_counted_at_its_place() -> None:
 
 
 def test_only_the_chosen_side_is_evaluated() -> None:
-    ran = run("begin { $x = 1; print($x ? { @a++; 5 } : { @b++; 6 }); print($x && { @c++; 0 }); print($x || { @d++; 1 }); @b += 0; @d += 0 }")
+    ran = run(
+        "begin { $x = 1; print($x ? { @a++; 5 } : { @b++; 6 }); print($x && { @c++; 0 }); print($x || { @d++; 1 }); @b += 0; @d += 0 }"
+    )
     assert ran.printed == [5, False, True]
-    assert {name: ran.cell(name) for name in ("@a", "@b", "@c", "@d")} == {"@a": Last(1), "@b": Last(0), "@c": Last(1), "@d": Last(0)}
+    assert {name: ran.cell(name) for name in ("@a", "@b", "@c", "@d")} == {
+        "@a": Last(1),
+        "@b": Last(0),
+        "@c": Last(1),
+        "@d": Last(0),
+    }
 
 
 def test_steps() -> None:
-    ran = run("begin { $i = 5; print($i++); print(++$i); print($i--); print(--$i); print($i); @m = 5; print(@m++); print(++@m); @m--; }")
+    ran = run(
+        "begin { $i = 5; print($i++); print(++$i); print($i--); print(--$i); print($i); @m = 5; print(@m++); print(++@m); @m--; }"
+    )
     assert ran.printed == [5, 7, 7, 5, 5, 5, 7]
     assert ran.cell("@m") == Last(6)
 
@@ -167,12 +176,16 @@ def test_values_grow_over_the_whole_program() -> None:
 
 
 def test_declared_variables() -> None:
-    ran = run('begin { let $a: int64; print($a); let $b: string[8]; print($b); let $c: (uint8, int16) = (1, -2); print($c); let $d; $d = 4; print($d) }')
+    ran = run(
+        "begin { let $a: int64; print($a); let $b: string[8]; print($b); let $c: (uint8, int16) = (1, -2); print($c); let $d; $d = 4; print($d) }"
+    )
     assert ran.printed == [0, "", pair(1, -2), 4]
 
 
 def test_branches_and_returns() -> None:
-    ran = run("begin { $x = 3; if ($x == 1) { print(1) } else if ($x == 3) { print(3) } else { print(0) } if ($x > 5) { print(9) } return; print(8) }")
+    ran = run(
+        "begin { $x = 3; if ($x == 1) { print(1) } else if ($x == 3) { print(3) } else { print(0) } if ($x > 5) { print(9) } return; print(8) }"
+    )
     assert ran.printed == [3]
 
 

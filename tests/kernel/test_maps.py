@@ -119,7 +119,10 @@ def test_aggregates_are_read_over_all_cpus() -> None:
 
 
 def test_an_average_rounds_towards_zero() -> None:
-    assert run("begin { @a = avg(-3); @a = avg(-4); print((int64)@a); @b = avg(3); @b = avg(4); print((int64)@b) }").printed == [-3, 3]
+    assert run("begin { @a = avg(-3); @a = avg(-4); print((int64)@a); @b = avg(3); @b = avg(4); print((int64)@b) }").printed == [
+        -3,
+        3,
+    ]
 
 
 def test_keys_of_all_kinds() -> None:
@@ -187,7 +190,9 @@ def test_a_scalar_map_is_there_once_it_is_assigned() -> None:
 
 
 def test_a_full_map_counts_what_it_refused_at_its_place() -> None:
-    ran = run("config = { max_map_keys = 3 }\nbegin { unroll(5) { @i++; @full[@i] = 1; }\n unroll(4) { @j++; @c[@j] = count(); } }")
+    ran = run(
+        "config = { max_map_keys = 3 }\nbegin { unroll(5) { @i++; @full[@i] = 1; }\n unroll(4) { @j++; @c[@j] = count(); } }"
+    )
     assert (len(ran.maps["@full"]), len(ran.maps["@c"])) == (3, 3)
     assert [(f.site.kind, f.count, f.last, f.site.place and f.site.place.line) for f in ran.counters.failures] == [
         ("map_full", 2, -7, 2),
@@ -224,7 +229,7 @@ def test_clear_and_zero_by_the_session() -> None:
 
 def test_lost_events_are_counted() -> None:
     work = Workload.start("--getppid", 2000)
-    text = f"{GETPPID} /pid == {work.pid}/ {{ @ = count(); printf(\"%d %s\\n\", pid, comm); }}"
+    text = f'{GETPPID} /pid == {work.pid}/ {{ @ = count(); printf("%d %s\\n", pid, comm); }}'
     with running(text, options=Options(ring_bytes=4096)) as session:
         work.go()
     ran = result(session)

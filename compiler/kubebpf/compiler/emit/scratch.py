@@ -37,7 +37,7 @@ def look_up(code: Code) -> None:
 def release(code: Code) -> None:
     """Give a claimed entry back, behind the program's body."""
     if code.uses_scratch and code.target.provider.preemptible:
-        code.f.do(f"store atomic i64 0, {code.scratch()} monotonic, align 8")
+        code.f.do(f"store volatile i64 0, {code.scratch()}, align 8")  # before cpu v4 there is no atomic store
 
 
 def _entry(code: Code) -> Operand:
