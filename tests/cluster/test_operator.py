@@ -269,6 +269,21 @@ def test_a_program_with_two_errors_and_its_repair(fleet: Fleet, operator: Operat
     assert trace.status()["observedGeneration"] == 2
 
 
+def test_warnings_stand_beside_the_object_also_after_a_restart(fleet: Fleet, operator: OperatorProcess) -> None:
+    trace = fleet.trace(program="let @unused = hash(5);\nbegin { @ = count(); exit(); @ = count(); }")
+    attach(trace, fleet, 1, 2)
+    text(trace, "@: 3\n")
+    before = trace.condition("Compiled")
+    first, *warnings = before["message"].splitlines()
+    assert first.startswith("the object has ") and "WARNING: Unreachable statement." in "\n".join(warnings)
+    assert "spec.program:2:30-" in before["message"] and "Unused map: @unused" in before["message"]
+    operator.server.kill()
+    trace.report(fleet.a, maps=[scalar_count(40)])
+    operator.server.start()
+    text(trace, "@: 42\n")
+    assert trace.condition("Compiled") == before
+
+
 def test_a_changed_program_starts_afresh(fleet: Fleet) -> None:
     trace = fleet.trace()
     attach(trace, fleet, 5, 5)

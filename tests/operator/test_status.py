@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import yaml
 
-from kubebpf.operator.conditions import TYPES, shorten, stamp
+from kubebpf.operator.conditions import MESSAGE_LIMIT, TYPES, shorten, stamp
 from kubebpf.operator.model import Trace, parse_duration, parse_node, parse_report, parse_time, parse_trace
-from kubebpf.operator.reconcile import telling, without_age
+from kubebpf.operator.reconcile import known_artifact, telling, without_age
 from kubebpf.operator.results import size_of
 from kubebpf.operator.status import GRACE, Artifact, Facts, Outcome, Refused, desired_status, next_look
 from kubebpf.operator.tally import take
@@ -367,6 +368,22 @@ def test_the_time_of_observation_alone_is_no_change() -> None:
 def test_all_complaints_stand_in_the_condition() -> None:
     row = conditions(status(trace(), outcome=REFUSED))["Compiled"]
     assert row["message"] == REFUSED.message and row["reason"] == "CompileFailed"
+
+
+WARNINGS = "spec.program:1:9-14: WARNING: Unused map: @x\n  let @x = 1;\n      ~~"
+
+
+@pytest.mark.parametrize("warnings", ["", WARNINGS, "\n".join([WARNINGS] * 500)])
+def test_warnings_stand_in_the_condition_and_survive_a_restart(warnings: str) -> None:
+    body = trace()
+    body["status"] = status(body, outcome=replace(OBJECT, warnings=warnings))
+    message = conditions(body["status"])["Compiled"]["message"]
+    assert message.split("\n")[:2] == ["the object has 1234 bytes", *warnings.split("\n")[:1]][: 2 if warnings else 1]
+    assert message.endswith(warnings) if len(warnings) < 8000 else message.endswith(" bytes omitted)")
+    assert len(message.encode()) <= MESSAGE_LIMIT
+    # All that a new operator has is the status.
+    known = known_artifact(parse_trace(body))
+    assert known and status(body, outcome=known) == body["status"]
 
 
 @pytest.mark.parametrize("text", [None, 5, "", "5", "5 minutes", "-5m", "1d", "m", "1h 2m", "1e3s", "5m\n", "٣s", "9" * 40 + "s"])

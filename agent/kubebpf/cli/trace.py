@@ -138,7 +138,7 @@ class _Local:
             click.echo(text, err=True)
         millis = int((time.monotonic() - started) * 1000)
         self._observe(built.artifact)
-        found = Object(built.artifact.digest, "", len(built.artifact.elf), millis)
+        found = Object(built.artifact.digest, "", len(built.artifact.elf), millis, text)
         return self._status(found, built.artifact.digest)
 
     def _observe(self, artifact: Artifact) -> None:

@@ -3,8 +3,8 @@
     python -m kubebpf.operator.compile_worker MEMORY [BTF] < requests > answers
 
 A message is 4 bytes of length, big-endian, and that much JSON. The first answer tells the kernel view: {"view": "sha256:…"}. Each
-request {"text": …, "scoped": …, "unsafe": …} then gets one answer: {"elf": base64, "unsafe": […], "millis": n} or
-{"complaints": "…"}. Nothing of the operator lives here: no client, no credentials.
+request {"text": …, "scoped": …, "unsafe": …} then gets one answer: {"elf": base64, "unsafe": […], "millis": n, "warnings": "…"}
+or {"complaints": "…"}. Nothing of the operator lives here: no client, no credentials.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from kubebpf.operator.model import format_time
 Truth = Literal["True", "False", "Unknown"]
 
 COMPILED = "Compiled"
-"""The program became an object. False: the message has every complaint with line, column and a caret."""
+"""The program became an object. False: the message has every complaint with line, column and a caret. True: its
+warnings likewise, after a line about the object."""
 ATTACHED = "Attached"
 """Every desired node traces, or has traced to the end."""
 READY = "Ready"
@@ -34,7 +35,7 @@ SUCCEEDED = "Succeeded"
 
 TYPES = (COMPILED, ATTACHED, READY, RECONCILING, STALLED, DEGRADED, SUCCEEDED)
 
-MESSAGE_LIMIT = 8 * 1024  # bytes; only Compiled has a long message
+MESSAGE_LIMIT = 8 * 1024  # bytes; only Compiled has a long message: complaints, or warnings beside an object
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from kubebpf.operator.config import Config
 from kubebpf.operator.events import Recorder
 from kubebpf.operator.model import Json, Node, Report, Trace, is_int, parse_trace
 from kubebpf.operator.objects import Objects
-from kubebpf.operator.status import Artifact, Facts, Outcome, Refused, desired_status, next_look
+from kubebpf.operator.status import Artifact, Facts, Outcome, Refused, desired_status, next_look, warnings_in
 from kubebpf.operator.store import Store
 from kubebpf.operator.tally import Tally, take
 from kubebpf.operator.work import Bucket
@@ -98,7 +98,7 @@ class Reconciler:
         if trace.spec is None:
             look.outcome = Refused("InvalidSpec", "\n".join(trace.problems))
             return
-        known = _known_artifact(trace)
+        known = known_artifact(trace)
         if known and self.objects.has(known.config_map):
             look.outcome = known
             return
@@ -114,7 +114,7 @@ class Reconciler:
         if compiled is None:
             return
         name = await self.objects.keep(look.trace.key.uid, compiled.digest, compiled.elf)
-        look.outcome = Artifact(compiled.digest, name, len(compiled.elf), compiled.millis)
+        look.outcome = Artifact(compiled.digest, name, len(compiled.elf), compiled.millis, compiled.warnings)
 
     async def _count_nodes(self, look: Look) -> None:
         nodes, reports = self._store.all_nodes(), self._store.reports_of(look.trace.key.uid)
@@ -181,13 +181,14 @@ def _count(trace: Trace, outcome: Outcome, nodes: list[Node], reports: list[Repo
     return facts, desired_status(facts)
 
 
-def _known_artifact(trace: Trace) -> Artifact | None:
+def known_artifact(trace: Trace) -> Artifact | None:
     """What the status says was compiled for this generation: after a restart nothing is compiled again."""
     said, condition = trace.status.get("artifact"), _compiled_condition(trace)
     if condition.get("status") != "True" or not isinstance(said, dict):
         return None
     try:
-        return Artifact(said["digest"], said["configMap"], said["size"], said["compileMillis"])
+        warnings = warnings_in(str(condition.get("message", "")))
+        return Artifact(said["digest"], said["configMap"], said["size"], said["compileMillis"], warnings)
     except KeyError:
         return None
 

@@ -37,12 +37,13 @@ NODE_ERROR_LIMIT = 400  # bytes of one node's message
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """The compiled object, as in `status.artifact`."""
+    """The compiled object, as in `status.artifact`, and what the compiler warned of, which stands in the condition Compiled."""
 
     digest: str
     config_map: str
     size: int
     compile_millis: int
+    warnings: str = ""
 
     def write(self) -> Json:
         """The JSON form."""
@@ -163,8 +164,7 @@ def _conditions(facts: Facts, times: Times) -> dict[str, Condition]:
         return _refused(outcome)
     if outcome is None:
         return _compiling()
-    compiled = Condition("True", "Compiled", f"the object has {outcome.size} bytes")
-    base: dict[str, Condition] = {COMPILED: compiled, DEGRADED: _degraded(facts.tally)}
+    base: dict[str, Condition] = {COMPILED: _compiled(outcome), DEGRADED: _degraded(facts.tally)}
     if trace.spec and trace.spec.suspend:
         return base | _suspended(facts.tally)
     if times.completed:
@@ -177,6 +177,16 @@ NO_FAILURES = Condition("False", "NoFailures", "no node has failed")
 PROGRESSING = Condition("False", "Progressing", "work is under way")
 SETTLED = Condition("False", "Settled", "nothing is left to do")
 RUNNING = Condition("Unknown", "Running", "the trace is running")
+
+
+def _compiled(artifact: Artifact) -> Condition:
+    said = f"the object has {artifact.size} bytes"
+    return Condition("True", "Compiled", f"{said}\n{artifact.warnings}" if artifact.warnings else said)
+
+
+def warnings_in(message: str) -> str:
+    """The compiler's warnings in the message of a condition Compiled that is True; they are nowhere else."""
+    return message.partition("\n")[2]
 
 
 def _compiling() -> dict[str, Condition]:
