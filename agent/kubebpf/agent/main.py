@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kubernetes.config import ConfigException
 
 from kubebpf.agent.cluster.agent import Agent, Settings
@@ -29,6 +30,8 @@ from kubebpf.agent.pods.watcher import CgroupWatcher
 log = logging.getLogger(__name__)
 
 NAMESPACE = "kubebpf-system"
+# What the client library lets through when a file is no kubeconfig: text of another encoding, no YAML, YAML of another form.
+_MALFORMED = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OSError)
 
 
 def run(
@@ -57,13 +60,21 @@ def run(
     try:
         lib()
         directory = PodDirectory(find_mount(Path(cgroup_root) if cgroup_root else None))
-        api = Api.connect(Path(kubeconfig) if kubeconfig else None)
+        api = _connect(Path(kubeconfig) if kubeconfig else None)
     except (NoCgroupMountError, LibbpfMissingError, ConfigException) as error:
         log.error("%s", error)
         return 1
     settings = Settings(node_name, namespace, allow_unsafe, on_line=lambda name, line: print_line(name, node_name, line))
     _serve(Agent(settings, api, directory), directory)
     return 0
+
+
+def _connect(kubeconfig: Path | None) -> Api:
+    try:
+        return Api.connect(kubeconfig)
+    except _MALFORMED as error:
+        said = " ".join(str(error).split())
+        raise ConfigException(f"{kubeconfig} is no kubeconfig file: {said}") from error
 
 
 def _serve(agent: Agent, directory: PodDirectory) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 _NAMESPACE = click.option("--namespace", default="kubebpf-system", show_default=True, help="Of the system: objects and leases.")
 
 
@@ -39,9 +40,13 @@ def _run(module: str, **options: Any) -> int:
 @click.command(short_help="Run the operator of a cluster.")
 @_NAMESPACE
 @_KUBECONFIG
-@click.option("--btf", type=click.Path(path_type=Path), help="Compile for the kernel of this BTF file. [default: this machine's]")
+@click.option("--btf", type=_FILE, help="Compile for the kernel of this BTF file. [default: this machine's]")
 @click.option(
-    "--status-interval", type=float, default=15.0, show_default=True, help="Seconds between two writes of a trace's results."
+    "--status-interval",
+    type=click.FloatRange(0, min_open=True),
+    default=15.0,
+    show_default=True,
+    help="Seconds between two writes of a trace's results.",
 )
 @click.option("--liveness", metavar="URL", help="Where to answer health probes: http://0.0.0.0:8080/healthz.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every event and request.")

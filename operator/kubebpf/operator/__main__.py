@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from kubebpf.operator.main import run
 
 
-def main() -> None:
-    """Read the options and run."""
+def main() -> int:
+    """Read the options and run; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m kubebpf.operator", description=__doc__)
     parser.add_argument("--namespace", required=True, help="the system namespace, where compiled objects are stored")
     parser.add_argument("--kubeconfig", type=Path, help="default: the pod's ServiceAccount, else KUBECONFIG or ~/.kube/config")
@@ -17,8 +18,8 @@ def main() -> None:
     parser.add_argument("--status-interval", type=float, help="seconds between two writes of results of a trace (default: 15)")
     parser.add_argument("--liveness", help="where to answer health probes, for example http://0.0.0.0:8080/healthz")
     parser.add_argument("--verbose", action="store_true", help="log every event and request")
-    run(**vars(parser.parse_args()))
+    return run(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import urllib3
+import yaml
 from kubernetes import client, config
 
 from kubebpf.operator.model import API_VERSION, GROUP, VERSION, Json, Report, TraceKey
@@ -47,6 +48,18 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
+# What the client library lets through when a file is no kubeconfig: text of another encoding, no YAML, YAML of another form.
+_MALFORMED = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OSError)
+
+
+def _load_kubeconfig() -> None:
+    try:
+        config.load_kube_config()  # type: ignore[no-untyped-call]
+    except _MALFORMED as error:
+        said = " ".join(str(error).split())
+        raise config.ConfigException(f"{config.KUBE_CONFIG_DEFAULT_LOCATION} is no kubeconfig file: {said}") from error
+
+
 class Api:
     """Calls of a `kubernetes` client in threads. Answers are plain JSON."""
 
@@ -64,12 +77,12 @@ class Api:
         """With the ServiceAccount of the pod, else with KUBECONFIG or ~/.kube/config.
 
         Raises:
-            kubernetes.config.ConfigException: there is neither.
+            kubernetes.config.ConfigException: there is neither, or the file is not a kubeconfig; the text is one line.
         """
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]
         except config.ConfigException:
-            config.load_kube_config()  # type: ignore[no-untyped-call]
+            _load_kubeconfig()
         return cls()
 
     async def get_trace(self, key: TraceKey) -> Json:

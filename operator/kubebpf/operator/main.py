@@ -7,6 +7,8 @@ import logging
 import os
 from pathlib import Path
 
+logger = logging.getLogger(__name__)
+
 # In an outage kopf logs each attempt of each watch, and urllib3 each of its own: our one line about it is enough.
 QUIETER = {
     "kopf": logging.WARNING,
@@ -24,7 +26,7 @@ def run(
     status_interval: float | None = None,
     liveness: str | None = None,
     verbose: bool = False,
-) -> None:
+) -> int:
     """Run until SIGTERM or SIGINT.
 
     Args:
@@ -35,24 +37,37 @@ def run(
         liveness: where to answer health probes, for example http://0.0.0.0:8080/healthz; None: nowhere.
         verbose: log every event and request.
 
-    Raises:
-        kubernetes.config.ConfigException: there is no way to reach an API server.
+    Returns:
+        the process's exit status: 0, or 1 when nothing says how to reach an API server (told on standard error).
     """
     if kubeconfig:
         # The client library reads the variable when it is imported.
         os.environ["KUBECONFIG"] = str(kubeconfig)
     import kopf
+    from kubernetes.config import ConfigException
 
     from kubebpf.operator import handlers
+    from kubebpf.operator.api import Api
     from kubebpf.operator.config import Config
 
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for noisy, level in QUIETER.items():
-        logging.getLogger(noisy).setLevel(logging.DEBUG if verbose else level)
+    _configure_log(verbose)
+    try:
+        # Before kopf starts: it would try again for ever what only a person can mend.
+        Api.connect()
+    except ConfigException as error:
+        logger.error("%s", error)
+        return 1
     environment = Config.from_environment()
     interval = environment.status_interval if status_interval is None else status_interval
     memo = kopf.Memo(config=Config(namespace=namespace, btf=btf or environment.btf, status_interval=interval))
     assert handlers.TRACES  # the import registers the handlers
     asyncio.run(kopf.operator(clusterwide=True, standalone=True, memo=memo, liveness_endpoint=liveness))
+    return 0
+
+
+def _configure_log(verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for noisy, level in QUIETER.items():
+        logging.getLogger(noisy).setLevel(logging.DEBUG if verbose else level)
