@@ -145,10 +145,15 @@ def _scope_predicate(code: Code) -> None:
     low, high = code.load_constant("scope_level_lo"), code.load_constant("scope_level_hi")
     for step in range(SCOPE_LEVELS):
         level = f.binary("add", low, const(step)) if step else low
-        ask, following = f.label("ancestor"), f.label("nextlevel")
+        ask, other, deep, following = (f.label(n) for n in ("ancestor", "other", "deep", "nextlevel"))
         f.branch(f.compare("ule", level, high), ask, code.leave)
         f.place(ask)
         ancestor = code.helper(Helper.GET_CURRENT_ANCESTOR_CGROUP_ID, f.cast("trunc", level, "i32"))
+        # There is nothing below the current cgroup, which was asked for, nor below where the tree ends: the helper gives 0 there.
+        f.branch(f.compare("eq", ancestor, current), code.leave, other)
+        f.place(other)
+        f.branch(f.compare("eq", ancestor, const(0)), code.leave, deep)
+        f.place(deep)
         _in_scope(code, ancestor, inside, following)
         f.place(following)
     f.jump(code.leave)
