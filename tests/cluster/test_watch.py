@@ -158,6 +158,37 @@ def test_the_newest_state_is_written_after_an_outage(cluster: ControlPlane, api:
         cluster.api("GET", target.path)
 
 
+def test_a_refused_report_is_tried_again_and_holds_up_no_other(cluster: ControlPlane, target: Target, namespace: str) -> None:
+    rules = [{"apiGroups": ["kubebpf.dev"], "resources": ["bpftracereports", "bpftracereports/status"], "verbs": ["*"]}]
+    rights = "/apis/rbac.authorization.k8s.io/v1"
+    user = {"kind": "User", "name": "tenant", "apiGroup": "rbac.authorization.k8s.io"}
+
+    def grant(where: str) -> None:
+        role = {"metadata": {"name": "reports"}, "rules": rules}
+        cluster.api("POST", f"{rights}/namespaces/{where}/roles", role)
+        to = {"kind": "Role", "name": "reports", "apiGroup": "rbac.authorization.k8s.io"}
+        cluster.api(
+            "POST",
+            f"{rights}/namespaces/{where}/rolebindings",
+            {"metadata": {"name": "reports"}, "roleRef": to, "subjects": [user]},
+        )
+
+    other = Target(target.trace, "node-x", cluster.namespace(f"{namespace}-other"))
+    grant(other.namespace)
+    writes: list[Target] = []
+    writer = ReportWriter(Api.connect(cluster.user_kubeconfig("tenant")), writes.append)
+    writer.start()
+    writer.put(target, status(1))
+    time.sleep(1)
+    writer.put(other, status(1))
+    eventually(lambda: other in writes, timeout=2)
+    assert target not in writes
+    grant(namespace)
+    eventually(lambda: target in writes, timeout=20)
+    assert generation(cluster, target) == 1
+    assert writer.close(5)
+
+
 def test_closing_without_a_server_gives_up_in_time(cluster: ControlPlane, api: Api, target: Target) -> None:
     writer = ReportWriter(api)
     writer.start()

@@ -24,6 +24,8 @@ from kubebpf.agent.cluster.watch import Backoff
 log = logging.getLogger(__name__)
 
 NOT_FOUND, CONFLICT = 404, 409
+# A starting API server refuses for a moment what it allows once it has read the roles.
+PASSING = {401, 403, CONFLICT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class ReportWriter:
     def __init__(self, api: Api, on_written: Callable[[Target], None] = lambda target: None) -> None:
         self._api, self._on_written = api, on_written
         self._pending: dict[Target, Object | None] = {}
+        # Reports that were refused wait for themselves: (not before, their back-off). The others go on.
+        self._refused: dict[Target, tuple[float, Backoff]] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._backoff = Backoff()
@@ -77,6 +81,7 @@ class ReportWriter:
         """Write nothing more of it: its trace is gone, and so is the report soon."""
         with self._changed:
             self._pending.pop(target, None)
+            self._refused.pop(target, None)
 
     def close(self, seconds: float) -> bool:
         """Write what is left, and end.
@@ -106,6 +111,7 @@ class ReportWriter:
             try:
                 self._write(target, status)
                 self._backoff.reset()
+                self._refused.pop(target, None)
                 self._on_written(target)
             except ApiUnavailableError as error:
                 self._again(target, status)
@@ -113,18 +119,29 @@ class ReportWriter:
                 log.log(level, "report of %s: %s; trying again", target.trace, error)
                 self._wait(self._backoff.next())
             except ApiError as error:
-                # Written again with the next change; nothing that can be mended by insisting. A report that is gone (404) as soon
-                # as it was made has lost its trace or namespace.
-                log.log(logging.INFO if error.code == NOT_FOUND else logging.ERROR, "report of %s: %s", target.trace, error)
+                self._take_refusal(target, status, error)
+
+    def _take_refusal(self, target: Target, status: Object | None, error: ApiError) -> None:
+        # A report that is gone (404) as soon as it was made has lost its trace or namespace. Of an invalid one (422) only the
+        # next state may be better.
+        log.log(logging.INFO if error.code == NOT_FOUND else logging.ERROR, "report of %s: %s", target.trace, error)
+        if error.code in PASSING:
+            with self._changed:
+                backoff = self._refused[target][1] if target in self._refused else Backoff()
+                self._refused[target] = (time.monotonic() + backoff.next(), backoff)
+                self._pending.setdefault(target, status)
 
     def _next(self) -> tuple[Target, Object | None] | None:
         with self._changed:
-            while not self._pending:
+            while True:
+                now = time.monotonic()
+                due = {target: self._refused[target][0] if target in self._refused else 0.0 for target in self._pending}
+                target = next((target for target, moment in due.items() if moment <= now), None)
+                if target is not None:
+                    return target, self._pending.pop(target)
                 if self._closing:
                     return None
-                self._changed.wait()
-            target = next(iter(self._pending))
-            return target, self._pending.pop(target)
+                self._changed.wait(min(due.values()) - now if due else None)
 
     def _again(self, target: Target, status: Object | None) -> None:
         with self._changed:
