@@ -112,6 +112,17 @@ def test_print_clear_and_zero_happen_in_their_order() -> None:
     assert run("-e", program).stdout == "@x[2]: 3\n@x[1]: 5\n@x[1]: 2\n@c: 0\n\n\n@c: 0\n@x[3]: 1\n"
 
 
+def test_a_zeroed_extreme_is_printed_as_zero_and_starts_afresh() -> None:
+    program = """
+        begin {
+          @low = min(-3); @high = max(5); @k[1] = max(-5); @k[2] = max(7); @gone = max(1);
+          zero(@low); zero(@high); zero(@k); clear(@gone); print(@k);
+        }
+        end { @k[2] = max(9); }
+    """
+    assert run("-e", program).stdout == "@k[1]: 0\n@k[2]: 0\n\n\n@high: 0\n@k[1]: 0\n@k[2]: 9\n@low: 0\n"
+
+
 def test_maps_that_are_full_say_so_once_with_their_place() -> None:
     done = run("-e", "config = { max_map_keys = 2 } begin { @m[1] = 1; @m[2] = 2; @m[3] = 3; }")
     assert "WARNING: Map full; can't update element." in done.stderr
@@ -180,6 +191,15 @@ def test_a_manifest_prints_its_final_status(tmp_path: Path) -> None:
     assert maps["@l"] == [{"key": [{"int": "1"}], "value": {"int": "4"}, "node": os.uname().nodename}]
     assert [(line["kind"], line["text"]) for line in status["recent"]] == [("printf", "hello")]
     assert status["lost"]["total"] == "0"
+
+
+def test_a_status_leaves_out_an_extreme_that_is_not_set(tmp_path: Path) -> None:
+    file = tmp_path / "t.yaml"
+    program = "@high = max(5); @k[1] = min(1); @z = max(0); zero(@high); zero(@k);"
+    file.write_text(MANIFEST.replace("@h = hist(5);", program).replace("EXIT", "0"))
+    results = yaml.safe_load(run(str(file)).stdout)["status"]["results"]
+    maps = {m["name"]: m["entries"] for m in results["maps"]}
+    assert (maps["@high"], maps["@k"], maps["@z"]) == ([], [], [{"key": [], "max": "0"}])
 
 
 def test_a_manifest_whose_program_fails(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class Run:
         return self.session.exit.code if self.session.exit else 0
 
     def maps(self) -> list[MapState]:
-        """All maps as they stand, by name."""
+        """All maps as they stand, by name, for a report: without a min or max that is not set."""
         return map_states(self.session, self.resolver)
 
     def _attached(self) -> None:
@@ -145,5 +145,5 @@ class Run:
         self.output.ending()
         if not (self.manner.print_maps and self.session.manifest.config.print_maps_on_exit):
             return
-        for state in self.maps():
+        for state in map_states(self.session, self.resolver, unset=True):
             self.output.map(state)

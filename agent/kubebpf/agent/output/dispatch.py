@@ -25,22 +25,25 @@ from kubebpf.compiler.artifact.values import Array, Value
 _COMMAND_SECONDS = 60
 
 
-def map_state(session: Session, name: str, resolver: Resolver) -> MapState:
+def map_state(session: Session, name: str, resolver: Resolver, unset: bool = False) -> MapState:
     """A map of the session, decoded.
+
+    Args:
+        unset: with a min or max that nothing has set since zero(), as 0: so it is printed, and in a report it is left out.
 
     Raises:
         KeyError: the program has no such map.
         LibbpfError: it cannot be read.
     """
-    found = session.read(name, resolver)
+    found = session.read(name, resolver, unset)
     layout = found.schema.key
     entries = [Entry(key_of(decode(layout, key, resolver)) if layout else (), cell) for key, cell in found.rows]
     return of_schema(found.schema, entries)
 
 
-def map_states(session: Session, resolver: Resolver) -> list[MapState]:
-    """All maps of the session, in the order of their names."""
-    return [map_state(session, name, resolver) for name in sorted(schema.name for schema in session.manifest.maps)]
+def map_states(session: Session, resolver: Resolver, unset: bool = False) -> list[MapState]:
+    """All maps of the session, in the order of their names; `unset` as for `map_state`."""
+    return [map_state(session, name, resolver, unset) for name in sorted(schema.name for schema in session.manifest.maps)]
 
 
 class Dispatcher:
@@ -101,7 +104,7 @@ def _print_value(to: Dispatcher, record: Record) -> None:
 
 def _print_map(to: Dispatcher, record: Record) -> None:
     event = record.event
-    state = map_state(to.session, event.map, to.resolver)
+    state = map_state(to.session, event.map, to.resolver, unset=True)
     to.output.map(with_default(state, to.schema(event.map), to.resolver), event.top, event.div)
 
 

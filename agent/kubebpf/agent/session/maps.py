@@ -16,7 +16,7 @@ import numpy as np
 from kubebpf.agent.libbpf.errors import LibbpfError
 from kubebpf.agent.libbpf.map import BpfMap, Chunk, Update
 from kubebpf.agent.session.reduce import Bytes, cells
-from kubebpf.compiler.artifact.cells import Cell, Last
+from kubebpf.compiler.artifact.cells import Cell, Extreme, Last
 from kubebpf.compiler.artifact.decode import Resolver, decode
 from kubebpf.compiler.artifact.manifest import MapSchema
 from kubebpf.compiler.artifact.types import DAggregate
@@ -38,7 +38,7 @@ class MapState:
     rows: list[tuple[bytes, Cell]]
 
 
-def read(schema: MapSchema, source: BpfMap, resolver: Resolver) -> MapState:
+def read(schema: MapSchema, source: BpfMap, resolver: Resolver, unset: bool = False) -> MapState:
     """Read a map and add up its CPUs.
 
     Every key that stays in the map while it is read is in the result once, with a value that it had in that time
@@ -48,11 +48,13 @@ def read(schema: MapSchema, source: BpfMap, resolver: Resolver) -> MapState:
         schema: of the map.
         source: the kernel's map.
         resolver: for plain values that bytes alone do not tell.
+        unset: with a min or max that no CPU has set (after zero()) as 0, as print() shows it; else there is no row for it.
 
     Raises:
         LibbpfError: the map cannot be read.
     """
-    return MapState(schema, [row for chunk in source.chunks() for row in _rows(schema, source, chunk, resolver)])
+    rows = [row for chunk in source.chunks() for row in _rows(schema, source, chunk, resolver, unset)]
+    return MapState(schema, rows)
 
 
 def clear(schema: MapSchema, target: BpfMap) -> None:
@@ -99,9 +101,9 @@ def _zeroed(set_offset: int, target: BpfMap) -> bytes:
     return kept.tobytes()
 
 
-def _rows(schema: MapSchema, source: BpfMap, chunk: Chunk, resolver: Resolver) -> Iterator[tuple[bytes, Cell]]:
+def _rows(schema: MapSchema, source: BpfMap, chunk: Chunk, resolver: Resolver, unset: bool) -> Iterator[tuple[bytes, Cell]]:
     values = np.frombuffer(chunk.values, np.uint8).reshape(chunk.count, source.cpus, source.stride)
-    for key, cell in zip(_keys(schema, chunk), _cells(schema, values, resolver), strict=True):
+    for key, cell in zip(_keys(schema, chunk), _cells(schema, values, resolver, unset), strict=True):
         if cell is not None:
             yield key, cell
 
@@ -113,10 +115,13 @@ def _keys(schema: MapSchema, chunk: Chunk) -> list[bytes]:
     return [chunk.keys[i * size : (i + 1) * size] for i in range(chunk.count)]
 
 
-def _cells(schema: MapSchema, values: Bytes, resolver: Resolver) -> list[Cell | None]:
+def _cells(schema: MapSchema, values: Bytes, resolver: Resolver, unset: bool) -> list[Cell | None]:
     found: list[Cell | None]
     if isinstance(schema.value, DAggregate):
         found = cells(schema.value, values)
+        if unset:
+            # Only min and max have cells that are not set.
+            found = [Extreme(schema.value.kind, 0) if cell is None else cell for cell in found]
     else:
         # A plain value is in a map that all CPUs share.
         layout = schema.value

@@ -162,12 +162,13 @@ class Session:
         """All maps of the text, in the order of the manifest."""
         return [self.read(schema.name, resolver) for schema in self.manifest.maps]
 
-    def read(self, name: str, resolver: Resolver) -> MapState:
+    def read(self, name: str, resolver: Resolver, unset: bool = False) -> MapState:
         """One map.
 
         Args:
             name: as the text spells it.
             resolver: for plain values that bytes alone do not tell.
+            unset: with a min or max that nothing has set since zero(), as 0.
 
         Raises:
             KeyError: the text has no such map.
@@ -177,7 +178,7 @@ class Session:
         from kubebpf.agent.session import maps as map_state
 
         schema = self._schema(name)
-        return map_state.read(schema, self._held().maps[schema.symbol], resolver)
+        return map_state.read(schema, self._held().maps[schema.symbol], resolver, unset)
 
     def clear(self, name: str) -> None:
         """Empty a map, as clear() does."""
