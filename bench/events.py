@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from kubebpf.agent.libbpf.info import program_info
-from kubebpf.agent.libbpf.library import check, lib
-from machine import UnableError, meter
+from machine import UnableError
+from programs import asked, call, tracepoint_programs
 from tools import Tool
 
 ONE_LINERS = ("@ = count()", "@[pid] = count()", "@[comm] = count()", "@ = hist(nsecs & 1023)")
@@ -33,7 +32,6 @@ MORE = (
     "/pid == 1/ @ = count()",
     'printf("%d %s\\n", pid, comm)',
 )
-_TRACEPOINT = 5  # enum bpf_prog_type
 _PATIENCE_S = 30.0
 
 
@@ -67,32 +65,18 @@ def events(tools: Sequence[Tool], action: str, rounds: int, calls: int) -> dict[
 def instructions(tool: Tool, action: str) -> int:
     """The length of the translated program with warnings on: both tools then generate what counts the failures."""
     with _attached(tool.command("-e", program(action), warnings=True)) as number:
-        return _asked(number)[2]
+        return asked(number)[2]
 
 
 def _one(command: Sequence[str], calls: int) -> Event:
     with _attached(command) as number:
-        _call(calls // 20)  # makes the keys, warms caches
-        before_ns, before, length = _asked(number)
-        _call(calls)
-        after_ns, after, _ = _asked(number)
+        call(calls // 20)  # makes the keys, warms caches
+        before_ns, before, length = asked(number)
+        call(calls)
+        after_ns, after, _ = asked(number)
     if after - before < calls:
         raise UnableError(f"the program ran {after - before} times in {calls} calls")
     return Event((after_ns - before_ns) / (after - before), length)
-
-
-def _call(count: int) -> None:
-    subprocess.run([meter(), "calls", str(max(os.sched_getaffinity(0))), str(count)], check=True)
-
-
-def _asked(number: int) -> tuple[int, int, int]:
-    """Time in ns, runs, and instructions of a program of the kernel."""
-    descriptor = check(lib().bpf_prog_get_fd_by_id(number), "bpf_prog_get_fd_by_id")
-    try:
-        info = program_info(descriptor)
-    finally:
-        os.close(descriptor)
-    return info.run_time_ns, info.run_cnt, info.translated_bytes // 8
 
 
 @contextmanager
@@ -113,7 +97,7 @@ def _program_of(process: subprocess.Popen[bytes], said: int) -> int:
         if process.poll() is not None or time.monotonic() > deadline:
             raise UnableError(f"{process.args!r} attached nothing: {text.decode()}")
         time.sleep(0.02)
-    programs = {n for pid in _family(process.pid) for n in _programs(pid)}
+    programs = {n for pid in _family(process.pid) for n in tracepoint_programs(pid)}
     if len(programs) != 1:
         raise UnableError(f"{process.args!r} has {len(programs)} tracepoint programs, not one")
     return programs.pop()
@@ -123,11 +107,3 @@ def _family(pid: int) -> list[int]:
     """A process and its descendants: $BPFTRACE may be a script."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(p for child in children for p in _family(int(child)))]
-
-
-def _programs(pid: int) -> Iterator[int]:
-    """The tracepoint programs that a process holds (proc(5), fdinfo)."""
-    for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
-        fields = dict(line.split(":", 1) for line in entry.read_text().splitlines() if ":" in line)
-        if int(fields.get("prog_type", 0)) == _TRACEPOINT:
-            yield int(fields["prog_id"])

@@ -22,6 +22,7 @@ from compiling import commands, warm_ms
 from events import MORE, ONE_LINERS, events, instructions
 from hello import hello
 from machine import UnableError, processor, require_rights, run_statistics
+from scope import scope
 from tables import Table, compared, markdown, show
 from tools import Tool
 
@@ -47,6 +48,7 @@ def tables(ours: Tool, peer: Tool | None, effort: Effort) -> Iterator[Table]:
     yield _start(tools, heads, effort)
     with run_statistics():
         yield _events(tools, heads, effort)
+        yield _scope(effort)
     yield _with_warnings(tools, heads)
     yield _compiling(effort)
 
@@ -68,6 +70,13 @@ def _events(tools: Sequence[Tool], heads: tuple[str, ...], effort: Effort) -> Ta
         ours, peer = found[tools[0].name], found[tools[1].name] if len(tools) > 1 else None
         lengths = compared(ours.instructions, peer.instructions if peer else None)
         table.add(action, *compared(ours.ns, peer.ns if peer else None), *lengths)
+    return table
+
+
+def _scope(effort: Effort) -> Table:
+    table = Table("The scope predicate of a namespaced trace, with @ = count()", ("", "kubebpf, ns"))
+    for what, ns in scope(effort.rounds, effort.calls).items():
+        table.add(what, ns)
     return table
 
 
