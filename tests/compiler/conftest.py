@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kubebpf.compiler.kernel.view import KernelView
+from support.smallkernel import small_kernel
+
 
 @pytest.fixture
 def golden() -> Callable[[Path, str], None]:
@@ -20,3 +23,9 @@ def golden() -> Callable[[Path, str], None]:
         assert actual == path.read_text()
 
     return golden
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> KernelView:
+    """A made-up kernel that is the same on every machine."""
+    return small_kernel(tmp_path_factory.mktemp("kernel"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.record import Builtin
-from kubebpf.compiler.builtins.shapes import call, map_argument
-from kubebpf.compiler.complaints.typing import KeyMissing, NeedsKeyedMap, NeedsMap, UndefinedMap
+from kubebpf.compiler.builtins.shapes import assigned_map, call, known_map
+from kubebpf.compiler.complaints.typing import KeyMissing, NeedsKeyedMap, NeedsMap
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -17,19 +17,9 @@ if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
 
 
-def _known(t: Typing, node: tree.Call) -> typed.MapInfo | None:
-    """The map argument, which something must assign somewhere."""
-    info = map_argument(t, node)
-    if info is not None and t.slots.map(info.name).value.type is None:
-        if not t.slots.map(info.name).attempted:
-            t.complain(UndefinedMap(span=node.arguments[0].span, name=info.name))
-        return None
-    return info
-
-
 def _check_whole(t: Typing, node: tree.Call) -> typed.Expr:
     """clear(@m), zero(@m)."""
-    info = _known(t, node)
+    info = known_map(t, node)
     return t.bad(node) if info is None else call(t, node, VOID, extra=info)
 
 
@@ -43,7 +33,7 @@ def _emit_event(code: Code, node: typed.Call) -> Operand:
 
 def _check_keyed(t: Typing, node: tree.Call) -> typed.Expr:
     """has_key(@m, k)."""
-    info = _known(t, node)
+    info = known_map(t, node)
     if info is None:
         return t.bad(node)
     if info.key is None:
@@ -63,10 +53,9 @@ def _check_delete(t: Typing, node: tree.Call) -> typed.Expr:
 
 
 def _typed_delete(t: Typing, node: tree.Call, name: tree.Map, key: tree.Expr | None) -> typed.Expr:
-    slots = t.slots.map(name.name)
-    if slots.value.type is None:
-        return t.bad(node, UndefinedMap(span=name.span, name=name.name))
-    info = t.map(name.name, name.span)
+    info = assigned_map(t, name)
+    if info is None:
+        return t.bad(node)
     if key is None:
         return t.bad(node, KeyMissing(span=node.span, name=name.name)) if info.key else call(t, node, BOOL, extra=info)
     if info.key is None:
@@ -90,7 +79,7 @@ def _emit_has_key(code: Code, node: typed.Call) -> Operand:
 
 
 def _check_len(t: Typing, node: tree.Call) -> typed.Expr:
-    info = _known(t, node)
+    info = known_map(t, node)
     if info is None:
         return t.bad(node)
     if info.key is None:

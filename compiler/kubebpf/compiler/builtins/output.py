@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.artifact.printf import SPEC, conversions
 from kubebpf.compiler.builtins.record import Builtin
-from kubebpf.compiler.builtins.shapes import call, integer, literal_integer, literal_string
+from kubebpf.compiler.builtins.shapes import call, integer, known_map, literal_integer, literal_string
 from kubebpf.compiler.complaints.typing import (
     FormatCount,
     FormatMismatch,
     NotPrintable,
-    UndefinedMap,
     WrongArgument,
 )
 from kubebpf.compiler.emit.ir import Operand, const
@@ -92,7 +91,7 @@ def _emit_format(code: Code, node: typed.Call) -> Operand:
 def _check_print(t: Typing, node: tree.Call) -> typed.Expr:
     first = node.arguments[0]
     if isinstance(first, tree.Map):
-        return _print_map(t, node, first)
+        return _print_map(t, node)
     if len(node.arguments) > 1:
         problem = WrongArgument(span=node.arguments[1].span, name="print", wanted="top and div for whole maps", found="a value")
         return t.bad(node, problem)
@@ -112,14 +111,15 @@ def _printed(t: Typing, first: tree.Expr | tree.TypeSyntax) -> typed.Expr:
     return value
 
 
-def _print_map(t: Typing, node: tree.Call, first: tree.Map) -> typed.Expr:
+def _print_map(t: Typing, node: tree.Call) -> typed.Expr:
     numbers = [literal_integer(t, node, i) for i in range(1, len(node.arguments))]
     if None in numbers:
         return t.bad(node)
-    if t.slots.map(first.name).value.type is None:
-        return t.bad(node, UndefinedMap(span=first.span, name=first.name))
+    info = known_map(t, node)
+    if info is None:
+        return t.bad(node)
     top, div = (*(n or 0 for n in numbers), 0, 0)[:2]
-    return call(t, node, VOID, extra=(t.map(first.name, first.span), top, div))
+    return call(t, node, VOID, extra=(info, top, div))
 
 
 def _emit_print(code: Code, node: typed.Call) -> Operand:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.record import Builtin, Check
-from kubebpf.compiler.complaints.typing import NeedsLiteral, NeedsMap, WrongArgument
+from kubebpf.compiler.complaints.typing import NeedsLiteral, NeedsMap, UndefinedMap, WrongArgument
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Type
@@ -48,7 +48,7 @@ def literal_integer(t: Typing, node: tree.Call, index: int) -> int | None:
     if isinstance(value, typed.Constant):
         return value.value
     if not isinstance(value, typed.Bad):
-        t.complain(NeedsLiteral(span=value.span, name=node.name, wanted="integer", found=str(value.type)))
+        t.complain(NeedsLiteral(span=value.span, name=node.name, wanted="an integer", found=str(value.type)))
     return None
 
 
@@ -58,14 +58,24 @@ def literal_string(t: Typing, node: tree.Call, index: int) -> str | None:
     if isinstance(value, typed.Text):
         return value.value.decode(errors="surrogateescape")
     if not isinstance(value, typed.Bad):
-        t.complain(NeedsLiteral(span=value.span, name=node.name, wanted="string", found=str(value.type)))
+        t.complain(NeedsLiteral(span=value.span, name=node.name, wanted="a string", found=str(value.type)))
     return None
 
 
-def map_argument(t: Typing, node: tree.Call) -> typed.MapInfo | None:
-    """The first argument as a map by name; None after a diagnostic."""
+def known_map(t: Typing, node: tree.Call) -> typed.MapInfo | None:
+    """The first argument as a map by name, which something assigns somewhere; None after a diagnostic."""
     argument = node.arguments[0]
     if isinstance(argument, tree.Map):
-        return t.map(argument.name, argument.span)
+        return assigned_map(t, argument)
     t.complain(NeedsMap(span=argument.span, name=node.name))
     return None
+
+
+def assigned_map(t: Typing, node: tree.Map) -> typed.MapInfo | None:
+    """A map that something assigns; None after a diagnostic, which is about the assignment when that was refused."""
+    slots = t.slots.map(node.name)
+    if slots.value.type is None:
+        if not slots.attempted:
+            t.complain(UndefinedMap(span=node.span, name=node.name))
+        return None
+    return t.map(node.name, node.span)

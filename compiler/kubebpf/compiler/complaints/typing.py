@@ -231,7 +231,7 @@ class WrongArgument(Complaint):
 class NeedsLiteral(Complaint):
     """An argument that has to be known when the program is compiled."""
 
-    title: ClassVar[str] = "{name}() expects a {wanted} literal ({found} provided)"
+    title: ClassVar[str] = "{name}() expects {wanted} literal ({found} provided)"
     name: str
     wanted: str
     found: str
@@ -325,7 +325,7 @@ class CurrentIsNotTheCause(Complaint):
     """A namespaced trace reads the current task in a probe that fires in whatever task is running."""
 
     title: ClassVar[str] = (
-        "{name} reads the task that happens to run on this CPU, which in a {provider} probe may belong to anybody: "
+        "{name} reads the task that happens to run on this CPU, which in {provider} probes may belong to anybody: "
         "a namespaced trace may not use it here"
     )
     name: str

@@ -41,7 +41,10 @@ def declare_maps(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> No
 def check_declared(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> None:
     """What can be said of declared maps once all types are known: per-CPU kinds are for map functions, and for nothing else."""
     for node in declarations:
-        value = t.slots.map(node.map.name).value.type
+        slots = t.slots.map(node.map.name)
+        if slots.span != node.span:
+            continue  # the declaration itself was refused
+        value = slots.value.type
         if value is None:
             if node.map.name not in t.maps:
                 t.complain(UnusedMap(span=node.span, name=node.map.name))
@@ -56,7 +59,7 @@ def check_declared(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> 
 def refuse_unbuilt(program: tree.Program, report: Report) -> None:
     """Say clearly which pieces of the language this version does not have."""
     pieces = (
-        ("C definitions", program.c_definitions),
+        ("a C definition", program.c_definitions),
         ("import", program.imports),
         ("macro", program.macros),
         ("fn", program.functions),

@@ -193,7 +193,7 @@ def arithmetic(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typ
             return t.bad(node, OperatorMismatch(span=node.span, op=op, left=str(left.type), right=str(right.type)))
     if isinstance(left, typed.Constant) and isinstance(right, typed.Constant) and left.literal and right.literal:
         return _folded(t, node, lambda: fold(op, left.value, right.value))  # type: ignore[arg-type]
-    signed = _sign(left, right)
+    signed = _sign(t, left, right)
     operands_type = Int(64, signed)
     result = I64 if op == "-" else operands_type
     return typed.Binary(
@@ -202,17 +202,13 @@ def arithmetic(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typ
     )  # fmt: skip
 
 
-def _sign(left: typed.Expr, right: typed.Expr) -> bool:
-    """Signed when either side is; a non-negative literal takes the sign of its partner."""
-    if _is_flexible(left):
+def _sign(t: Typing, left: typed.Expr, right: typed.Expr) -> bool:
+    """Signed when either side is; a flexible one takes the sign of its partner."""
+    if t.is_flexible(left):
         return as_int(right.type).signed
-    if _is_flexible(right):
+    if t.is_flexible(right):
         return as_int(left.type).signed
     return as_int(left.type).signed or as_int(right.type).signed
-
-
-def _is_flexible(expr: typed.Expr) -> bool:
-    return isinstance(expr, typed.Constant) and expr.literal and expr.value >= 0
 
 
 def _text_plus(t: Typing, node: tree.Node, left: typed.Text, right: typed.Expr) -> typed.Expr:
@@ -236,7 +232,7 @@ def _comparison(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: ty
     if isinstance(left, typed.Constant) and isinstance(right, typed.Constant) and left.literal and right.literal:
         value = int(COMPARISONS[op](left.value, right.value))
         return typed.Constant(span=node.span, type=BOOL, value=value, literal=True)
-    if isinstance(left, typed.Text) and isinstance(right, typed.Text):
+    if isinstance(left, typed.Text) and isinstance(right, typed.Text) and op not in ORDER:
         value = int(COMPARISONS[op](left.value, right.value))
         return typed.Constant(span=node.span, type=BOOL, value=value, literal=True)
     if is_scalar(left.type) and is_scalar(right.type):
@@ -245,17 +241,17 @@ def _comparison(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: ty
 
 
 def _compare_numbers(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
-    signed = _sign(left, right)
-    if op in ORDER and _clash(left, right):
+    signed = _sign(t, left, right)
+    if op in ORDER and _clash(t, left, right):
         t.complain(MixedSigns(span=node.span, left=str(left.type), right=str(right.type)))
     wide = Int(64, signed)
     pair = [e if isinstance(e.type, Pointer) else convert(e, wide) for e in (left, right)]
     return typed.Compare(span=node.span, type=BOOL, op=op, left=pair[0], right=pair[1], signed=signed)
 
 
-def _clash(left: typed.Expr, right: typed.Expr) -> bool:
+def _clash(t: Typing, left: typed.Expr, right: typed.Expr) -> bool:
     a, b = as_int(left.type), as_int(right.type)
-    return a.signed != b.signed and a.bits == b.bits == 64 and not _is_flexible(left) and not _is_flexible(right)
+    return a.signed != b.signed and a.bits == b.bits == 64 and not t.is_flexible(left) and not t.is_flexible(right)
 
 
 def _compare_bytes(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
@@ -290,7 +286,7 @@ def choose(t: Typing, node: tree.Node, test: typed.Expr, then: typed.Expr, other
         return t.bad(node)
     if then.type == VOID and otherwise.type == VOID:
         return typed.Conditional(span=node.span, type=VOID, condition=test, then=then, otherwise=otherwise)
-    joined = joined_type(then.type, _is_flexible(then), otherwise.type, _is_flexible(otherwise))
+    joined = joined_type(then.type, t.is_flexible(then), otherwise.type, t.is_flexible(otherwise))
     if joined is None:
         return t.bad(node, TernaryMismatch(span=node.span, left=str(then.type), right=str(otherwise.type)))
     return typed.Conditional(
@@ -342,13 +338,14 @@ def _increment_target(t: Typing, node: tree.Increment, one: typed.Constant) -> t
             target = variable(t, node.target)
             if isinstance(target, typed.ReadVariable):
                 if is_integral(target.type):
-                    t.slot(target.variable).grow(replace(one, type=_step_type(target, node.op)))
+                    t.slot(target.variable).grow(replace(one, type=_step_type(target, node.op)), flexible=one.literal)
                 return target
         case tree.Map() | tree.MapAccess():
             name = node.target.name if isinstance(node.target, tree.Map) else node.target.map.name
             slot = t.slots.map(name).value
             if slot.type is None or is_integral(slot.type):
-                slot.grow(replace(one, type=I64 if slot.type is None or node.op == "--" else Int(64, as_int(slot.type).signed)))
+                wide = I64 if slot.type is None or node.op == "--" else Int(64, as_int(slot.type).signed)
+                slot.grow(replace(one, type=wide), flexible=one.literal)
             target = t.expr(node.target)
             if isinstance(target, typed.ReadMap) and not isinstance(target.type, Aggregate):
                 return target

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import promote
 from kubebpf.compiler.types.model import Int, Type
-from kubebpf.compiler.types.typed import Constant, Expr
+from kubebpf.compiler.types.typed import Expr
 
 
 @dataclass
 class Slot:
     """The type that all assignments so far have in common.
 
-    `flexible` is True while only non-negative literals were seen: they take the sign of whatever comes.
+    `flexible` is True while only non-negative literals, or variables of such, were seen: they take the sign of whatever comes.
     """
 
     type: Type | None = None
@@ -22,23 +22,26 @@ class Slot:
     span: Span | None = None
     declared: bool = False
 
-    def grow(self, value: Expr) -> bool:
-        """Take one more value in. False: it does not go with the earlier ones."""
-        literal = isinstance(value, Constant) and value.literal and value.value >= 0
+    def grow(self, value: Expr, *, flexible: bool = False) -> bool:
+        """Take one more value in. False: it does not go with the earlier ones.
+
+        Args:
+            flexible: whether the value is; see Typing.is_flexible.
+        """
         if self.type is None:
-            self.type, self.flexible, self.span = value.type, literal, value.span
+            self.type, self.flexible, self.span = value.type, flexible, value.span
             return True
-        joined = joined_type(self.type, self.flexible, value.type, literal)
+        joined = joined_type(self.type, self.flexible, value.type, flexible)
         if joined is None:
             return False
-        self.type, self.flexible = joined, self.flexible and literal
+        self.type, self.flexible = joined, self.flexible and flexible
         return True
 
 
-def joined_type(a: Type, a_literal: bool, b: Type, b_literal: bool) -> Type | None:
-    """As promote.join, where a non-negative literal takes the other's sign: `1` goes with uint64 without a warning."""
-    if isinstance(a, Int) and isinstance(b, Int) and a.signed != b.signed and a_literal != b_literal:
-        other = b if a_literal else a
+def joined_type(a: Type, a_flexible: bool, b: Type, b_flexible: bool) -> Type | None:
+    """As promote.join, where a flexible number takes the other's sign: `1` goes with uint64 without a warning."""
+    if isinstance(a, Int) and isinstance(b, Int) and a.signed != b.signed and a_flexible != b_flexible:
+        other = b if a_flexible else a
         return Int(max(a.bits, b.bits), other.signed, other.role)
     return promote.join(a, b)
 

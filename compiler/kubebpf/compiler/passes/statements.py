@@ -114,7 +114,7 @@ def _store(t: Typing, node: tree.Node, variable: typed.Variable, value: typed.Ex
     if slot.declared and slot.type is not None:
         return _store_declared(t, node, variable, value)
     before = slot.type
-    if value.type == VOID or not slot.grow(value):
+    if value.type == VOID or not slot.grow(value, flexible=t.is_flexible(value)):
         what = AssignMismatch(span=node.span, name=variable.name, what="variable", found=str(value.type), expected=str(before))
         t.complain(what)
         return None
@@ -159,7 +159,7 @@ def _assign_map(t: Typing, node: tree.Assign, name: str, key: tree.Expr | None) 
         return None
     slot = t.slots.map(name).value
     before = slot.type
-    if value.type == VOID or not slot.grow(value):
+    if value.type == VOID or not slot.grow(value, flexible=t.is_flexible(value)):
         t.complain(AssignMismatch(span=node.span, name=name, what="map", found=str(value.type), expected=str(before)))
         return None
     assert slot.type is not None

@@ -33,7 +33,7 @@ from kubebpf.compiler.passes.statements import STATEMENTS
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import VOID, Aggregate, Type
+from kubebpf.compiler.types.model import VOID, Aggregate, Int, Type
 
 if TYPE_CHECKING:
     from kubebpf.compiler.builtins.record import Builtin
@@ -163,6 +163,18 @@ class Typing:
         """The slot behind a variable."""
         return self._slot_of[id(variable)]
 
+    def is_flexible(self, value: typed.Expr) -> bool:
+        """Whether a number takes the sign of its partner: a non-negative literal does, and what was only assigned such."""
+        match value:
+            case typed.Constant(literal=literal, value=number):
+                return literal and number >= 0
+            case typed.ReadVariable(variable=variable):
+                return isinstance(value.type, Int) and self.slot(variable).flexible
+            case typed.ReadMap(map=info):
+                return isinstance(info.value, Int) and self.slots.map(info.name).value.flexible
+            case _:
+                return False
+
     # -- maps ----------------------------------------------------------------------------------------------------------
 
     def map(self, name: str, span: Span) -> typed.MapInfo:
@@ -205,10 +217,10 @@ class Typing:
         if isinstance(key.type, Aggregate):
             return self.bad_expr(key, AggregateHasNoNumber(span=key.span, type=str(key.type)))
         slot = self.slots.map(name).key
-        if slot.type is not None and not slot.grow(key):
+        if slot.type is not None and not slot.grow(key, flexible=self.is_flexible(key)):
             return self.bad_expr(key, KeyMismatch(span=span, name=name, found=str(key.type), expected=str(slot.type)))
         if slot.type is None:
-            slot.grow(key)
+            slot.grow(key, flexible=self.is_flexible(key))
         assert slot.type is not None
         return convert(key, slot.type)
 

@@ -17,30 +17,44 @@ from kubebpf.compiler.types.model import U64, Space
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
 
+LANGUAGES = ("cpp",)  # whose mangled names are looked up
 ARGUMENTS = 6  # in registers on x86_64; arm64 has eight, of which portable programs use six
 
 
 def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
     provider = UPROBE if node.provider == "uprobe" else URETPROBE
     if not 2 <= len(node.parts) <= 3 or not all(node.parts):
-        problem = f"{node.provider} probe must have a binary and a function: {node.provider}:/bin/bash:readline"
-        t.complain(BadAttachPoint(span=node.span, problem=problem))
-        return None
+        return _refuse(t, node, f"{node.provider} probe must have a binary and a function: {node.provider}:/bin/bash:readline")
     path, where = node.parts[0], node.parts[-1]
     function, plus, tail = where.partition("+")
     offset = number_of(tail) if plus else 0
     if number_of(where) is not None:
         function, offset = "", number_of(where)
     if offset is None:
-        t.complain(BadAttachPoint(span=node.span, problem=f"invalid offset: {tail!r} is no number"))
-        return None
-    if offset and function and provider is URETPROBE:
-        t.complain(BadAttachPoint(span=node.span, problem="uretprobe can not have an offset: a function returns from anywhere"))
-        return None
+        return _refuse(t, node, f"invalid offset: {tail!r} is no number")
+    problem = _problem(node, provider, function, offset)
+    if problem:
+        return _refuse(t, node, problem)
     parts: dict[str, str | int] = {"path": path, "function": function, "offset": offset}
     if len(node.parts) == 3:
         parts["language"] = node.parts[1]
     return Target(provider, full_text(node), node, parts, wildcard=has_wildcard(path) or has_wildcard(function))
+
+
+def _refuse(t: Typing, node: tree.AttachPoint, problem: str) -> Target | None:
+    t.complain(BadAttachPoint(span=node.span, problem=problem))
+    return None
+
+
+def _problem(node: tree.AttachPoint, provider: Provider, function: str, offset: int) -> str:
+    """What is wrong with parts that are well-formed one by one, or ""."""
+    if offset and function and provider is URETPROBE:
+        return "uretprobe can not have an offset: a function returns from anywhere"
+    if not function and has_wildcard(node.parts[0]):
+        return "an address means nothing in several binaries: name one, or a function"
+    if len(node.parts) == 3 and node.parts[1] not in LANGUAGES:
+        return f"unsupported language type: {node.parts[1]}; known are {', '.join(LANGUAGES)}"
+    return ""
 
 
 def _numbered(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:

@@ -218,7 +218,9 @@ class Aggregate:
     how: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}_t" if self.signed or self.kind == "count" else f"u{self.kind}_t"
+        sign = "" if self.signed or self.kind == "count" else "u"
+        given = f"({', '.join(map(str, self.params))})" if any(self.params) else ""  # two hist_t may still not go together
+        return f"{sign}{self.kind}_t{given}"
 
 
 @dataclass(frozen=True, slots=True)

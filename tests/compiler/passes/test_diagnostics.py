@@ -1,0 +1,52 @@
+"""Whole diagnostics: each golden/NAME.bt is a program with mistakes, NAME.err what is said about it, all at once.
+
+A first line `// options: scoped` compiles the program for a namespaced trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kubebpf.compiler.complaints import typing as typing_complaints
+from kubebpf.compiler.complaints.base import Complaint
+from kubebpf.compiler.complaints.render import render_all
+from kubebpf.compiler.kernel.view import KernelView
+from kubebpf.compiler.options import CompileOptions
+from kubebpf.compiler.passes import config, declarations
+from kubebpf.compiler.pipeline import Compilation, compile_script
+
+FOLDER = Path(__file__).parent / "golden"
+PROGRAMS = sorted(FOLDER.glob("*.bt"))
+HARMLESS = ("skipped", "warnings")  # warnings or nothing
+
+
+def compilation(path: Path, small: KernelView) -> Compilation:
+    text = path.read_text()
+    return compile_script(text, small, CompileOptions(source_name=path.name, scoped=text.startswith("// options: scoped")))
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=[p.stem for p in PROGRAMS])
+def test_diagnostics(path: Path, small: KernelView, golden: Callable[[Path, str], None]) -> None:
+    report = compilation(path, small).report
+    assert bool(report.errors) == (path.stem not in HARMLESS)
+    golden(path.with_suffix(".err"), render_all(report) + "\n")
+
+
+def test_every_diagnostic_has_an_example(small: KernelView) -> None:
+    shown = {type(complaint) for path in PROGRAMS for complaint in compilation(path, small).report}
+    kinds = {
+        kind
+        for module in (typing_complaints, config, declarations)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Complaint) and kind is not Complaint and kind.__module__ == module.__name__
+    }
+    assert kinds - shown == set()
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=[p.stem for p in PROGRAMS])
+def test_no_artifact_of_a_program_with_errors(path: Path, small: KernelView) -> None:
+    done = compilation(path, small)
+    assert (done.artifact is None) == bool(done.report.errors)
