@@ -148,6 +148,13 @@ def test_positional_parameters() -> None:
     assert done.stdout == "7 16 2\n\n\n"
 
 
+@pytest.mark.parametrize("program", ["begin { }", "begin { print($1); }"])
+def test_an_option_that_the_program_does_not_have_is_refused(program: str) -> None:
+    done = run("-q", "-e", program, "--", "--second=1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "ERROR: the program has no option --second; its options: none\n"
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
     command = f"{KUBEBPF} run -e 'interval:ms:1 {{ printf(\"x\\n\"); }}' --duration 20 | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=30)

@@ -10,7 +10,7 @@ import pytest
 
 from kubebpf.agent.session.constants import fill
 from kubebpf.agent.session.errors import FactError, ParameterError
-from kubebpf.agent.session.facts import cgroup_id, kernel_device
+from kubebpf.agent.session.facts import cgroup_id, check_parameters, kernel_device
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.parameters import boolean, integer, string
 from kubebpf.compiler.artifact.manifest import Constant, Manifest
@@ -105,8 +105,10 @@ def test_a_string_option_whose_default_is_a_word_of_booleans() -> None:
 
 def test_unknown_option_is_refused_with_those_there_are() -> None:
     constants = (Constant("getopt", 0, 8, arg="bb", default="1"), Constant("getopt", 8, 8, arg="aa", default="1"))
+    manifest = Manifest("stdin", (), constants=constants)
+    check_parameters(manifest, Options(params={"aa": "1"}))
     with pytest.raises(ParameterError, match="no option --x; its options: --aa, --bb"):
-        filled(*constants, options=Options(params={"x": "1"}))
+        check_parameters(manifest, Options(params={"aa": "1", "x": "1"}))
 
 
 def test_clocks_and_identities() -> None:

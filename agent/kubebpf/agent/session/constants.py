@@ -6,7 +6,7 @@ After the load the kernel freezes that map, so that the verifier takes its conte
 from __future__ import annotations
 
 from kubebpf.agent.session.errors import FactError
-from kubebpf.agent.session.facts import FACTS, check_parameters
+from kubebpf.agent.session.facts import FACTS
 from kubebpf.agent.session.options import Options
 from kubebpf.compiler.artifact.manifest import Constant, Manifest
 
@@ -23,7 +23,6 @@ def fill(section: memoryview, manifest: Manifest, options: Options) -> None:
         ParameterError: what was given does not fit.
         FactError: this node cannot say it, or the manifest is newer than this agent.
     """
-    check_parameters(manifest, options)
     for constant in manifest.constants:
         section[constant.offset : constant.offset + constant.size] = _bytes(constant, options)
 

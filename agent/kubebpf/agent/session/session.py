@@ -27,6 +27,7 @@ from kubebpf.agent.session.attach import PROVIDERS, attach_point, provider
 from kubebpf.agent.session.constants import fill
 from kubebpf.agent.session.counters import Counters, read_sites
 from kubebpf.agent.session.errors import AttachError, MissingProbeError
+from kubebpf.agent.session.facts import check_parameters
 from kubebpf.agent.session.loaded import Loaded, loaded
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.points import Node, Point, Target, number
@@ -73,11 +74,13 @@ class Session:
         """Open, find the attach points, fill the constants, load.
 
         Raises:
-            ParameterError, FactError: the constants cannot be filled.
+            ParameterError: options are given that the program does not have, or a parameter does not fit.
+            FactError: this node cannot say what the program's constants ask.
             AttachError: probes are missing, and `missing_probes` is error.
             VerifierError: the kernel refused a program or lacks a field.
             LibbpfError, LibbpfMissingError: anything else.
         """
+        check_parameters(self.manifest, self.options)
         with self._stack:
             opened = self._stack.enter_context(open_object(self.artifact.elf, self.options.name, self.options.btf))
             self._prepare(opened)
