@@ -269,7 +269,9 @@ def test_the_smallest_keys_are_dropped_and_counted() -> None:
     assert top.dropped == 4 + 7
 
 
-@pytest.mark.parametrize(("kind", "params", "last"), [("hist", (0,), 65), ("hist", (2,), 252), ("lhist", (0, 100, 10), 11)])
+@pytest.mark.parametrize(
+    ("kind", "params", "last"), [("hist", (0,), 65), ("hist", (2,), 252), ("lhist", (0, 100, 10), 11), ("lhist", (0, 104, 50), 3)]
+)
 def test_the_last_slot_is_that_of_the_greatest_number(kind: str, params: tuple[int, ...], last: int) -> None:
     """The numbering of DAggregate, computed for n = 2**64 - 1."""
     assert last_slot(kind, params) == last

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kubebpf.compiler.artifact.histogram import slot_count
 from kubebpf.operator.values import BadValueError, Json, read_count, read_number, read_value
 
 Params = tuple[int, ...]
@@ -56,20 +57,15 @@ def _write_average(cell: tuple[int, int], params: Params) -> Json:
 
 
 def last_slot(kind: str, params: Params) -> int:
-    """The number of a histogram's last slot: DAggregate in kubebpf.compiler.artifact.types numbers them.
+    """The number of a histogram's last slot.
 
     Raises:
         BadValueError: parameters that no program can have.
     """
-    if kind == "hist":
-        (bits,) = params
-        if not 0 <= bits <= 5:
-            raise BadValueError(f"hist with {bits} bits")
-        return 1 + ((64 - bits) << bits) + (1 << bits) - 1
-    low, high, step = params
-    if step <= 0 or high <= low:
-        raise BadValueError(f"lhist from {low} to {high} by {step}")
-    return 1 + -(-(high - low) // step)
+    try:
+        return slot_count(kind, params) - 1
+    except ValueError as error:
+        raise BadValueError(str(error)) from error
 
 
 def _read_slots(kind: str) -> Callable[[Mapping[str, Any], Params, str], dict[int, int]]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubebpf.compiler.artifact.cells import Histogram
-from kubebpf.compiler.artifact.histogram import buckets
+from kubebpf.compiler.artifact.histogram import buckets, slot_count
 from kubebpf.compiler.artifact.text_hist import bar, histogram_text
 
 
@@ -47,7 +47,7 @@ def test_labels_of_hist(k: int, number: int, label: str) -> None:
 
 
 def lhist_labels(low: int, high: int, step: int) -> list[str]:
-    last = 1 + (high - low) // step
+    last = slot_count("lhist", (low, high, step)) - 1
     return [bucket.label for bucket in buckets("lhist", (low, high, step), ((0, 1), (last, 1)))]
 
 
@@ -66,6 +66,23 @@ def lhist_labels(low: int, high: int, step: int) -> list[str]:
 )
 def test_labels_of_lhist(params: tuple[int, int, int], labels: list[str]) -> None:
     assert lhist_labels(*params) == labels
+
+
+@given(st.integers(0, 500), st.integers(1, 500), st.integers(1, 500))
+def test_the_slots_of_lhist_cover_all_numbers_once(low: int, width: int, step: int) -> None:
+    params = (low, low + width, step)
+    last = slot_count("lhist", params) - 1
+    rows = buckets("lhist", params, ((0, 1), (last, 1)))
+    assert [row.low for row in rows[1:]] == [row.high for row in rows[:-1]]
+    assert (rows[0].low, rows[-1].high) == (None, None)
+    # As generated code counts: what is below max, by steps; all else in the last slot.
+    assert {1 + (number - low) // step for number in range(low, low + width)} | {last} == set(range(1, last + 1))
+
+
+def test_parameters_of_no_histogram() -> None:
+    for kind, params in (("hist", (6,)), ("hist", (0, 1)), ("lhist", (0, 9, 0)), ("lhist", (5, 5, 1)), ("lhist", (1, 2))):
+        with pytest.raises(ValueError, match=r"hist|unpack"):
+            slot_count(kind, params)
 
 
 def test_a_histogram_runs_from_its_first_to_its_last_bucket() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_K = 5  # of hist: 2**k slots for each power of two
+_BITS = 64
 _SUFFIXES = ("", "K", "M", "G", "T", "P", "E")
 
 
@@ -32,6 +34,33 @@ class Bucket:
         if self.high == self.low + 1 and self.low_label == str(self.low) and self.high_label == str(self.high):
             return f"[{self.low_label}]"
         return f"[{self.low_label}, {self.high_label})"
+
+
+def slot_count(kind: str, params: tuple[int, ...]) -> int:
+    """How many slots a histogram has; the last one, `slot_count - 1`, counts the greatest numbers.
+
+    Args:
+        kind: hist or lhist.
+        params: of the kind: (k,), or (min, max, step).
+
+    Raises:
+        ValueError: the kind has other parameters, or these describe no histogram.
+    """
+    if kind == "hist":
+        (k,) = params
+        if not 0 <= k <= MAX_K:
+            raise ValueError(f"hist with k = {k}")
+        # A slot below 0, 2**k single values, and 2**k slots for each power of two from 2**k to 2**63.
+        return 1 + (1 << k) + ((_BITS - k) << k)
+    low, high, step = params
+    if step <= 0 or high <= low:
+        raise ValueError(f"lhist from {low} to {high} by {step}")
+    return _steps(low, high, step) + 2
+
+
+def _steps(low: int, high: int, step: int) -> int:
+    # What whole steps leave of the range belongs to the last slot, so that "max and above" is "where they end and above".
+    return (high - low) // step
 
 
 def buckets(kind: str, params: tuple[int, ...], slots: tuple[tuple[int, int], ...]) -> list[Bucket]:
@@ -71,7 +100,7 @@ def _hist_start(k: int, slot: int) -> tuple[int, str]:
 
 def _lhist(params: tuple[int, ...], slot: int, count: int) -> Bucket:
     minimum, maximum, step = params
-    steps = (maximum - minimum) // step
+    steps = _steps(minimum, maximum, step)
     low, high = minimum + (slot - 1) * step, minimum + slot * step
     if slot == 0:
         return Bucket(None, minimum, count, "", _linear_label(minimum, step))

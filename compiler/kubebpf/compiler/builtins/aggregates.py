@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kubebpf.compiler.artifact.histogram import MAX_K
 from kubebpf.compiler.builtins.record import Builtin, Check
 from kubebpf.compiler.builtins.shapes import call, integer, literal_integer
 from kubebpf.compiler.complaints.typing import WrongArgument
@@ -16,7 +17,6 @@ from kubebpf.compiler.types.promote import as_int
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
 
-MAX_K = 5
 MAX_LINEAR_SLOTS = 1000
 
 

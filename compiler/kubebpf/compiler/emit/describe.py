@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubebpf.compiler.artifact import types as d
+from kubebpf.compiler.artifact.histogram import slot_count
 from kubebpf.compiler.types.model import (
     Aggregate,
     Array,
@@ -71,9 +72,6 @@ def _printable(t: Type) -> bool:
     return is_integral(t) or isinstance(t, Pointer | Array | Struct | String)
 
 
-HIST_SLOTS_PER_POWER = 64
-
-
 def aggregate_layout(a: Aggregate) -> d.DAggregate:
     """How an aggregate lies in its map value; the layouts are the manifest's (artifact/types.py)."""
     slots = 0
@@ -82,13 +80,8 @@ def aggregate_layout(a: Aggregate) -> d.DAggregate:
             size = 8
         case "min" | "max" | "avg" | "stats":
             size = 16
-        case "hist":
-            k = a.params[0]
-            slots = 1 + (1 << k) + ((HIST_SLOTS_PER_POWER - k) << k)
-            size = slots * 8
-        case "lhist":
-            low, high, step = a.params
-            slots = (high - low) // step + 2  # when steps do not fill the range, the last slot begins where they end
+        case "hist" | "lhist":
+            slots = slot_count(a.kind, a.params)
             size = slots * 8
         case _:
             size = a.params[1] * 24
