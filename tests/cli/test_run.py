@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -74,6 +75,28 @@ def test_a_command_is_traced_from_its_first_call_to_its_end(tmp_path: Path) -> N
     done = run("-c", command, "-e", program)
     assert done.stdout == "\n\n@end: 1\n@n: 321\n"
     assert done.returncode == 0
+
+
+def test_cpid_is_the_command(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    code = f"import os; open({str(told)!r}, 'w').write(str(os.getpid())); [os.getppid() for _ in range(321)]"
+    program = """
+        begin { printf("%d %d\\n", cpid, sizeof(cpid())); }
+        tracepoint:syscalls:sys_enter_getppid /pid == cpid/ { @n = count(); }
+        end { @command = cpid; }
+    """
+    # A bystander's calls must not count.
+    with subprocess.Popen([sys.executable, "-c", "import os\nwhile True: os.getppid()"]) as bystander:
+        done = run("-c", shlex.join([sys.executable, "-c", code]), "-e", program)
+        bystander.kill()
+    pid = told.read_text()
+    assert done.stdout == f"{pid} 4\n\n\n@command: {pid}\n@n: 321\n", done.stderr
+
+
+def test_cpid_without_a_command_is_refused() -> None:
+    done = run("-e", "begin { print(cpid); }")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "ERROR: the program uses cpid, and there is no child process: give a command (-c)\n"
 
 
 def test_exit_ends_the_command(tmp_path: Path) -> None:

@@ -154,6 +154,8 @@ RAND = _helper("rand", U64, Helper.GET_PRANDOM_U32, bits=32, current=False)
 JIFFIES = _helper("jiffies", U64, Helper.JIFFIES64, current=False)
 PPID = Builtin("ppid", _field_of(("real_parent", "tgid")), bare=True, takes=(0, 1), reads_current=True)  # type: ignore[arg-type]
 PCOMM = Builtin("pcomm", _field_of(("group_leader", "comm")), bare=True, takes=(0, 1), reads_current=True)  # type: ignore[arg-type]
+# Only the node knows whether there is a child; where there is none, it refuses the program.
+CPID = Builtin("cpid", gives(U32), lambda code, node: code.load_constant("cpid"), bare=True)
 NCPUS = Builtin("ncpus", gives(U64), lambda code, node: code.load_constant("ncpus"), bare=True)
 
-ALL = (PID, TID, COMM, NSECS, ELAPSED, CURTASK, UID, GID, CPU, NUMAID, CGROUP_ID, RAND, JIFFIES, PPID, PCOMM, NCPUS)
+ALL = (PID, TID, COMM, NSECS, ELAPSED, CURTASK, UID, GID, CPU, NUMAID, CGROUP_ID, RAND, JIFFIES, PPID, PCOMM, CPID, NCPUS)
