@@ -75,6 +75,32 @@ def test_only_the_selected_containers_of_the_selected_pods(world: World) -> None
     assert by_container(maps) == {world.key(chosen, "proxy"): 57}
 
 
+def test_a_cluster_trace_of_the_selected_pods_of_any_namespace(world: World) -> None:
+    labels = {"app": world.fleet}
+    near = world.pods.create("near", namespace=world.namespace, node=world.a, labels=labels)
+    far = world.pods.create("far", namespace=f"{world.namespace}-far", node=world.b, labels=labels)
+    trace = world.cluster_trace("wide", COUNT, {"podSelector": {"matchLabels": labels}})
+    try:
+        trace.condition("Ready", "True")
+        world.calls(10, 20)
+        make_calls(30, near)
+        make_calls(40, far)
+        maps = trace.results(lambda m: scalar(m, "@all") == 70)
+        assert by_container(maps) == {
+            world.key(near): 30,
+            (far.node, f"{world.namespace}-far", "far", "app"): 40,
+        }
+    finally:
+        trace.delete()
+
+
+def test_kubectl_finds_a_trace_by_each_of_its_names(world: World) -> None:
+    world.trace("named", COUNT).condition("Ready", "True")
+    for kind in ("bpftrace", "bpftraces", "bt"):
+        assert "named" in world.cluster.kubectl("get", kind, "named", "-n", world.namespace, "--no-headers")
+    assert "bpftrace.kubebpf.dev/named" in world.cluster.kubectl("get", "kubebpf", "-n", world.namespace, "-o", "name")
+
+
 def test_printed_lines_of_all_nodes_with_their_pods(world: World) -> None:
     trace = world.trace("talking", 'tracepoint:syscalls:sys_enter_getppid { printf("hello from %s\\n", comm); }')
     trace.condition("Ready", "True")

@@ -16,7 +16,7 @@ from kubebpf.operator.compiling import Answer, Compiled, Compiler, Request, Work
 from kubebpf.operator.config import CompileLimits, Config
 from kubebpf.operator.status import Refused
 
-pytestmark = pytest.mark.skipif(not Path("/sys/kernel/btf/vmlinux").exists(), reason="no BTF")
+pytestmark = pytest.mark.btf
 
 PROGRAM = "tracepoint:syscalls:sys_enter_getppid { @[comm] = count(); }"
 ERRORS = "begin {\n  @a = coutn();\n  $x = nosuch;\n}\n"

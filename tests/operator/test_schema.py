@@ -90,7 +90,7 @@ def test_names(name: str, kind: str, short: str, scope: str) -> None:
     spec = crd(name)["spec"]
     assert crd(name)["metadata"]["name"] == f"{name}.kubebpf.dev"
     assert (spec["names"]["kind"], spec["names"]["shortNames"], spec["scope"]) == (kind, [short], scope)
-    assert spec["names"]["categories"] == ["bpftrace"]
+    assert spec["names"]["categories"] == ["kubebpf"]
     assert spec["versions"][0]["subresources"] == {"status": {}}
 
 

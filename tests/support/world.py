@@ -31,13 +31,15 @@ class Trace:
     """A trace that was applied with kubectl, and what its status says."""
 
     def __init__(self, cluster: ControlPlane, namespace: str, name: str, program: str, **spec: Any) -> None:
+        """A ClusterBpfTrace when `namespace` is empty."""
         self.cluster, self.name, self.namespace = cluster, name, namespace
-        self.path = f"{GROUP}/namespaces/{namespace}/bpftraces/{name}"
+        self.path = f"{GROUP}/namespaces/{namespace}/bpftraces/{name}" if namespace else f"{GROUP}/clusterbpftraces/{name}"
         self.apply(program, **spec)
 
     def apply(self, program: str, **spec: Any) -> None:
-        meta = {"name": self.name, "namespace": self.namespace}
-        body = {"apiVersion": "kubebpf.dev/v1alpha1", "kind": "BpfTrace", "metadata": meta}
+        meta = {"name": self.name} | ({"namespace": self.namespace} if self.namespace else {})
+        kind = "BpfTrace" if self.namespace else "ClusterBpfTrace"
+        body = {"apiVersion": "kubebpf.dev/v1alpha1", "kind": kind, "metadata": meta}
         text = yaml.safe_dump(body | {"spec": {"program": program, "report": {"interval": "500ms"}} | spec})
         self.applied = time.monotonic()
         self.cluster.kubectl("apply", "-f", "-", input=text)
@@ -74,7 +76,9 @@ class Trace:
         return eventually(right, timeout=timeout)
 
     def delete(self) -> None:
-        self.cluster.kubectl("delete", "bpftraces.kubebpf.dev", self.name, "-n", self.namespace)
+        kind = "bpftraces" if self.namespace else "clusterbpftraces"
+        place = ("-n", self.namespace) if self.namespace else ()
+        self.cluster.kubectl("delete", f"{kind}.kubebpf.dev", self.name, *place)
 
 
 def scalar(maps: dict[str, Object], name: str, member: str = "count") -> int:
@@ -111,6 +115,10 @@ class World:
 
     def trace(self, name: str, program: str, **spec: Any) -> Trace:
         return Trace(self.cluster, self.namespace, name, program, **({"target": self.target} | spec))
+
+    def cluster_trace(self, name: str, program: str, target: Object) -> Trace:
+        """A ClusterBpfTrace on the nodes of this world; the caller deletes it, because no namespace does."""
+        return Trace(self.cluster, "", f"{name}-{self.fleet}", program, target=self.target | target)
 
     def held(self) -> BpfObjects:
         found = BpfObjects()

@@ -50,6 +50,7 @@ class TraceSpec:
     """What a trace asks for.
 
     Args:
+        selects_pods: only some pods of a node are meant, so that the object needs a scope whatever the trace's kind.
         duration: in seconds from the first attach; None: no end.
         recent_lines: printed lines to keep in the status.
         top: keys to keep of a map.
@@ -59,6 +60,7 @@ class TraceSpec:
     params: tuple[tuple[str, str], ...] = ()
     args: tuple[str, ...] = ()
     node_selector: tuple[tuple[str, str], ...] = ()
+    selects_pods: bool = False
     duration: float | None = None
     suspend: bool = False
     allow_unsafe: bool = False
@@ -144,6 +146,7 @@ def parse_spec(raw: object) -> tuple[TraceSpec | None, tuple[str, ...]]:
         params=tuple(sorted(_dict(raw.get("params")).items())),
         args=tuple(raw.get("args") or ()),
         node_selector=tuple(sorted(_dict(target.get("nodeSelector")).items())),
+        selects_pods=_selects_pods(target),
         duration=parse_duration(duration) if duration is not None else None,
         suspend=bool(raw.get("suspend")),
         allow_unsafe=raw.get("allowUnsafe") is True,
@@ -151,6 +154,12 @@ def parse_spec(raw: object) -> tuple[TraceSpec | None, tuple[str, ...]]:
         recent_lines=min(_int(report.get("recentLines"), 50), 500),
         top=_int(report.get("top"), 20),
     ), ()
+
+
+def _selects_pods(target: Json) -> bool:
+    """Whether the target leaves some pods of a node out; an empty selector selects all, as everywhere in Kubernetes."""
+    selector = _dict(target.get("podSelector"))
+    return bool(target.get("containers") or selector.get("matchLabels") or selector.get("matchExpressions"))
 
 
 def _spec_problems(raw: Mapping[str, Any], target: Json, report: Json) -> list[str]:

@@ -102,7 +102,8 @@ class Reconciler:
         if known and self.objects.has(known.config_map):
             look.outcome = known
             return
-        request = Request(trace.spec.program, trace.key.scoped, trace.spec.allow_unsafe)
+        scoped = trace.key.scoped or trace.spec.selects_pods
+        request = Request(trace.spec.program, scoped, trace.spec.allow_unsafe)
         answer = self._compiler.ask(trace.key.uid, request)
         if isinstance(answer, Compiled):
             look.compiled = answer

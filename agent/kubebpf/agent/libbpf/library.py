@@ -40,8 +40,13 @@ class Messages:
 
     @property
     def telling(self) -> str:
-        """The first warning: it names the cause; the later ones say what failed because of it."""
-        return next((line.strip().removeprefix("libbpf: ") for level, line in self.lines if level == 0), "")
+        """The first warning that names a cause; the later ones say what failed because of it."""
+        warnings = [line.strip().removeprefix("libbpf: ") for level, line in self.lines if level == 0]
+        return next((line for line in warnings if _MEMLOCK not in line), "")
+
+
+# Every load without CAP_SYS_RESOURCE begins with this warning, and kernels since 5.11 account BPF memory elsewhere: it is no cause.
+_MEMLOCK = "RLIMIT_MEMLOCK"
 
 
 class _Listeners(threading.local):
