@@ -12,12 +12,14 @@ from kubebpf.cli.compiling import CompilerCrashError, Compiling
 from kubebpf.cli.problems import UserError
 
 
+@pytest.mark.btf
 def test_an_artifact_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
     artifact = Compiling.start("begin { @x = count(); }", "stdin").artifact()
     assert [schema.name for schema in artifact.manifest.maps] == ["@x"]
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.btf
 def test_diagnostics_come_back() -> None:
     with pytest.raises(UserError, match=r"x\.bt:1:14-16: ERROR"):
         Compiling.start("begin { $x = $y; }", "x.bt").artifact()

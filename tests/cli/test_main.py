@@ -53,7 +53,9 @@ def test_version() -> None:
         (("run", "-e", "test:x { }", "--test"), 1, "--test: test: probes cannot be run yet"),
         (("nosuch",), 2, "No such command 'nosuch'"),
         (("compile", "-e", "begin { }"), 2, "Give -o FILE"),
-        (("list", "tracepoint:no_such:thing"), 1, "ERROR: nothing matches tracepoint:no_such:thing"),
+        pytest.param(
+            ("list", "tracepoint:no_such:thing"), 1, "ERROR: nothing matches tracepoint:no_such:thing", marks=pytest.mark.btf
+        ),
     ],
 )
 def test_mistakes_have_a_message_and_a_code(words: tuple[str, ...], code: int, message: str) -> None:
@@ -100,6 +102,7 @@ def test_a_manifest_without_a_trace(tmp_path: Path) -> None:
     assert "must hold one BpfTrace or ClusterBpfTrace; it holds 0" in kubebpf("check", str(file)).stderr
 
 
+@pytest.mark.btf
 def test_compile_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     one, two = tmp_path / "1.o", tmp_path / "2.o"
     program = "interval:s:1 { @[pid] = count(); }"
@@ -111,11 +114,13 @@ def test_compile_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     assert one.read_bytes()[:4] == b"\x7fELF"
 
 
+@pytest.mark.btf
 def test_compile_dumps_the_manifest() -> None:
     dumped = json.loads(kubebpf("compile", "--dump", "manifest", "-e", "begin { @x = count(); }").stdout)
     assert [m["name"] for m in dumped["maps"]] == ["@x"]
 
 
+@pytest.mark.btf
 def test_compile_dumps_what_llvm_gets_and_gives() -> None:
     assert "define " in kubebpf("compile", "--dump", "ir", "-e", "begin { @x = count(); }").stdout
     assert "exit" in kubebpf("compile", "--dump", "asm", "-e", "begin { @x = count(); }").stdout

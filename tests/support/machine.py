@@ -10,12 +10,17 @@ from pathlib import Path
 from support.cgroups import cgroup2_mount
 
 
+def lacks_btf() -> str | None:
+    """Why nothing can be compiled for the running kernel."""
+    return None if Path("/sys/kernel/btf/vmlinux").exists() else "needs a kernel with BTF (/sys/kernel/btf/vmlinux)"
+
+
 def lacks_kernel() -> str | None:
     """Why BPF programs cannot be loaded here."""
     if os.geteuid() != 0:
         return "needs root"
-    if not Path("/sys/kernel/btf/vmlinux").exists():
-        return "needs a kernel with BTF (/sys/kernel/btf/vmlinux)"
+    if (reason := lacks_btf()) is not None:
+        return reason
     if not Path("/sys/kernel/tracing/events").is_dir():
         return "needs tracefs: mount -t tracefs tracefs /sys/kernel/tracing"
     if not os.path.ismount("/sys/fs/bpf"):
@@ -38,4 +43,4 @@ def lacks_cluster() -> str | None:
     return None
 
 
-LACKS: dict[str, Callable[[], str | None]] = {"kernel": lacks_kernel, "cluster": lacks_cluster}
+LACKS: dict[str, Callable[[], str | None]] = {"btf": lacks_btf, "kernel": lacks_kernel, "cluster": lacks_cluster}
