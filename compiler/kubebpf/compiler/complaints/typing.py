@@ -389,7 +389,7 @@ class ConstantTooLarge(Complaint):
 class ProgramTooLarge(Complaint):
     """A program that keeps more values, or larger ones, than the kernel has room for."""
 
-    title: ClassVar[str] = "This program needs {needed} bytes of {what}, and the kernel gives {limit}"
+    title: ClassVar[str] = "This program needs {needed} {what}, and {limit} is the most that it can have"
     what: str
     needed: int
     limit: int

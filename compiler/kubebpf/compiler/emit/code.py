@@ -11,6 +11,8 @@ made where it is wanted (`into`): a string goes straight from the traced process
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 STACK_BUDGET = 320  # bytes of the 512 that are given out; the rest is LLVM's, for spilled registers
 FRUGAL_BUDGET = 64  # the same for a program that needed too much; its variables go to scratch memory then, too
+SCRATCH_SLOT = "scratch base"
 CLAIM_BYTES = 8  # at the start of a preemptible program's scratch memory; see scratch.py
 INLINE_BYTES = 256  # up to this size memory is set and copied by inline stores
 
@@ -53,7 +56,8 @@ class Code:
     padded: bool = True  # whether it has to write all of its bytes
     _scratch: Operand | None = None
     _scratch_end: int = 0
-    _scratch_mark: int = -1
+    _offsets: dict[int, int] = field(default_factory=dict)
+    _kept: int = 0  # how many variables have memory
     _slots: dict[str, Operand] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -118,24 +122,44 @@ class Code:
         budget = FRUGAL_BUDGET if self.module.frugal else STACK_BUDGET
         if size <= limit and self.f.stack_bytes + round_up(size, 8) <= budget:
             return self.f.alloca(size, align)
-        return self._scratch_memory(size)
+        offset = self._reserve(size)
+        return self.f.offset(self._base(), offset)
 
-    def variable(self, t: Type) -> Operand:
-        """Memory for a variable of the text."""
-        if not is_scalar(t):
-            return self.temp(sizeof(t))
-        return self._scratch_memory(8) if self.module.frugal else self.register()
+    def place(self, variable: typed.Variable) -> Operand:
+        """Where a variable of the text lies; its memory is made at the first question."""
+        key = id(variable)
+        if key in self.variables:
+            return self.variables[key]
+        self._kept += key not in self._offsets
+        if self.module.frugal:
+            # Asked anew at each use: LLVM would keep the address of every variable on the stack.
+            if key not in self._offsets:
+                self._offsets[key] = self._reserve(max(sizeof(variable.type), 8))
+            return self.f.offset(self._base(), self._offsets[key])
+        self.variables[key] = self.register() if is_scalar(variable.type) else self.temp(sizeof(variable.type))
+        return self.variables[key]
 
-    def read_variable(self, t: Type, cell: Operand) -> Operand:
-        """A scalar variable's value; volatile in scratch memory, or LLVM would keep a copy on the stack."""
-        value = self.f.load(f"i{sizeof(t) * 8}", cell, align=8, volatile=self.module.frugal)
-        return self.f.cast("sext" if as_int(t).signed else "zext", value, "i64")
+    @contextmanager
+    def temporaries(self) -> Iterator[None]:
+        """Scratch memory that a statement took inside is free behind it, unless a variable is among it."""
+        end, kept = self._scratch_end, self._kept
+        yield
+        if kept == self._kept:
+            self._scratch_end = end
 
-    def _scratch_memory(self, size: int) -> Operand:
+    def _reserve(self, size: int) -> int:
+        """The offset of new scratch memory."""
         offset = self._scratch_end
         self._scratch_end += round_up(size, 8)
         self.module.scratch_size = max(self.module.scratch_size, self._scratch_end)
-        return self.f.offset(self.scratch(), offset)
+        return offset
+
+    def _base(self) -> Operand:
+        """The start of the scratch memory; when the stack is to be spared, by a load that LLVM cannot merge with others."""
+        pointer = self.scratch()
+        if not self.module.frugal:
+            return pointer
+        return self.f.value(f"load volatile ptr, {self.slot(SCRATCH_SLOT)}, align 8, !align !{self.module.debug.eight}", "ptr")
 
     def scratch(self) -> Operand:
         """This CPU's scratch memory; it is looked up once, at the start of the program."""

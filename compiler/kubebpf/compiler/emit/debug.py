@@ -30,6 +30,7 @@ class Debug:
         name = quoted(self.source.name.encode())
         self.file = self.add(f'!DIFile(filename: "{name}", directory: "", source: "{text}")')
         self.unit = self.reserve()
+        self.eight = self.add("!{i64 8}")  # for `!align`
         self.int = self.base("int", 32, signed=True)
         self.u64 = self.base("unsigned long", 64, signed=False)
         self.void_pointer = self.pointer(None)

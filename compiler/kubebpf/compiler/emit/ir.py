@@ -197,8 +197,8 @@ class Function:
         return self.value(f"call i64 inttoptr (i64 {int(number)} to ptr)({', '.join(map(str, arguments))})", "i64")
 
     def call_pointer(self, number: int, *arguments: Operand) -> Operand:
-        """As call, for helpers that return a pointer."""
-        return self.value(f"call ptr inttoptr (i64 {int(number)} to ptr)({', '.join(map(str, arguments))})", "ptr")
+        """As call, for helpers that return a pointer to a map's value or a record: these are aligned to 8 bytes."""
+        return self.value(f"call align 8 ptr inttoptr (i64 {int(number)} to ptr)({', '.join(map(str, arguments))})", "ptr")
 
     def alloca(self, size: int, align: int = 8) -> Operand:
         """`size` bytes of the program's 512-byte stack, for the whole program."""

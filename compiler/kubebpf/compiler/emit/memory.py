@@ -33,7 +33,7 @@ def address(code: Code, expr: typed.Expr) -> Operand:
     """A pointer to the value: to where it lies already when that can be read directly, else to a temporary."""
     match expr:
         case typed.ReadVariable():
-            return code.variables[id(expr.variable)]
+            return code.place(expr.variable)
         case typed.ReadMap():
             return maps.value_address(code, expr)
         case typed.Part():

@@ -21,19 +21,22 @@ from kubebpf.compiler.types import typed
 # How many levels of the cgroup tree between the lowest and the highest pod cgroup the predicate looks at: QoS classes make one level
 # of difference, and 4 leave room for nested kubelets.
 SCOPE_LEVELS = 4
+# A jump spans 32767 instructions at most, and LLVM ends the process over a longer one. Functions whose IR has fewer characters than
+# LARGE are shorter than that; of others the instructions are counted before they become an object.
+LONGEST, LARGE = 32767, 50_000
 
 
 class TooLargeError(Exception):
     """The program needs more than the kernel gives any program.
 
     Args:
-        what: it needs too much of.
-        needed: in bytes.
-        limit: in bytes.
+        what: it needs too much of: `bytes of stack`, `instructions`.
+        needed: how many.
+        limit: how many there are.
     """
 
     def __init__(self, what: str, needed: int, limit: int) -> None:
-        super().__init__(f"{needed} bytes of {what} are needed, and the kernel gives {limit}")
+        super().__init__(f"{needed} {what} are needed, of {limit}")
         self.what, self.needed, self.limit = what, needed, limit
 
 
@@ -49,12 +52,15 @@ def emit(program: typed.Program, source: Source, options: CompileOptions, settin
     for frugal in (False, True):
         module, manifest = build(program, source, options, settings, frugal=frugal)
         if module.scratch_size > scratch.LIMIT:
-            raise TooLargeError("memory for strings and other large values", module.scratch_size, scratch.LIMIT)
-        elf = llvm.to_object(module.ir(manifest), module.suffix)
+            raise TooLargeError("bytes for strings and other large values", module.scratch_size, scratch.LIMIT)
+        ir = module.ir(manifest)
+        if sum(map(len, module.functions)) > LARGE and (length := llvm.longest_function(ir)) > LONGEST:
+            raise TooLargeError("instructions in one probe", length, LONGEST)
+        elf = llvm.to_object(ir, module.suffix)
         needed, limit = stack.deepest(elf), stack.LIMIT - (stack.CALLEE if module.calls_back else 0)
         if needed <= limit:
             return Artifact(elf, manifest)
-    raise TooLargeError("stack", needed, limit)
+    raise TooLargeError("bytes of stack", needed, limit)
 
 
 def build(

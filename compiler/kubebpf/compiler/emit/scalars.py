@@ -23,7 +23,7 @@ def constant(code: Code, expr: typed.Constant) -> Operand:
 
 def read_variable(code: Code, expr: typed.ReadVariable) -> Operand:
     """`$x`."""
-    return code.read_variable(expr.type, code.variables[id(expr.variable)])
+    return code.load(expr.type, code.place(expr.variable), align=8)
 
 
 def load_time(code: Code, expr: typed.LoadTime) -> Operand:
@@ -147,8 +147,8 @@ def step(code: Code, expr: typed.Step) -> Operand:
     """`x++` with its value used."""
     if isinstance(expr.target, typed.ReadMap):
         return maps.step(code, expr)
-    pointer = code.variables[id(expr.target.variable)]
-    old = code.read_variable(expr.type, pointer)
+    pointer = code.place(expr.target.variable)
+    old = code.load(expr.type, pointer, align=8)
     new = code.extend(code.f.binary("add", old, const(expr.by)), expr.type)
     code.store(expr.type, new, pointer, align=8)
     return new if expr.prefix else old

@@ -9,7 +9,7 @@ be overtaken by itself, in another process; it has several entries and claims a 
 
 from __future__ import annotations
 
-from kubebpf.compiler.emit.code import Code
+from kubebpf.compiler.emit.code import SCRATCH_SLOT, Code
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import NULL, Label, Operand, const
 
@@ -25,7 +25,13 @@ def look_up(code: Code) -> None:
         return
     if code.target.provider.preemptible:
         _claim(code)
-        return
+    else:
+        _take(code)
+    if code.module.frugal:
+        code.f.store(code.scratch(), code.slot(SCRATCH_SLOT), align=8)
+
+
+def _take(code: Code) -> None:
     f = code.f
     there = f.label("scratch")
     entry = _entry(code)

@@ -15,7 +15,8 @@ from kubebpf.compiler.types.promote import is_scalar
 def statement(code: Code, node: typed.Statement) -> None:
     """Any statement."""
     code.locate(node.span)
-    STATEMENTS[type(node)](code, node)
+    with code.temporaries():
+        STATEMENTS[type(node)](code, node)
 
 
 def block(code: Code, node: typed.Block) -> None:
@@ -29,13 +30,13 @@ def set_variable(code: Code, node: typed.SetVariable) -> None:
     variable, value = node.variable, node.value
     if variable.type == VOID:
         return  # declared, and never given a value: nothing reads it
-    if id(variable) not in code.variables:
-        code.variables[id(variable)] = code.variable(variable.type)
-    memory = code.variables[id(variable)]
+    if value is not None and is_scalar(variable.type):
+        number = code.scalar(value)
+        code.store(variable.type, number, code.place(variable), align=8)
+        return
+    memory = code.place(variable)
     if value is None:
         code.zero(memory, sizeof(variable.type))
-    elif is_scalar(variable.type):
-        code.store(variable.type, code.scalar(value), memory, align=8)
     elif _reads(value, variable):
         code.copy(memory, _aside(code, value), sizeof(variable.type))
     else:

@@ -76,3 +76,14 @@ def to_object(ir: str, suffix: str) -> bytes:
 def to_assembly(ir: str) -> str:
     """BPF assembly of a module, for a person to read."""
     return str(_machine().emit_assembly(optimise(ir)))
+
+
+def longest_function(ir: str) -> int:
+    """The number of instructions of the longest function of a module, as its assembly would have them."""
+    longest = current = 0
+    for line in to_assembly(ir).splitlines():
+        if line.startswith("\t") and line[1:2] not in (".", "#", ""):
+            current += 2 if line.endswith(" ll") else 1
+        elif line.startswith("\t.size"):
+            longest, current = max(longest, current), 0
+    return max(longest, current)

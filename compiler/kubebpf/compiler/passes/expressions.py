@@ -24,7 +24,7 @@ from kubebpf.compiler.complaints.typing import (
 )
 from kubebpf.compiler.passes import calls, casts, members
 from kubebpf.compiler.passes.conversions import convert, decay, has_truth
-from kubebpf.compiler.passes.fold import COMPARISONS, FoldFailure, fold, in_range
+from kubebpf.compiler.passes.fold import COMPARISONS, NoValueError, fold, in_range
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.slots import joined_type
 from kubebpf.compiler.syntax import tree
@@ -160,7 +160,7 @@ def _fold_unary(op: str, value: int) -> int:
 def _folded(t: Typing, node: tree.Expr, compute: Callable[[], int]) -> typed.Expr:
     try:
         value = compute()
-    except FoldFailure as failure:
+    except NoValueError as failure:
         return t.bad(node, FoldError(span=node.span, why=str(failure)))
     return typed.Constant(span=node.span, type=smallest_int(value), value=value, literal=True)
 
@@ -232,7 +232,7 @@ def _comparison(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: ty
     if isinstance(left, typed.Constant) and isinstance(right, typed.Constant) and left.literal and right.literal:
         value = int(COMPARISONS[op](left.value, right.value))
         return typed.Constant(span=node.span, type=BOOL, value=value, literal=True)
-    if isinstance(left, typed.Text) and isinstance(right, typed.Text) and op not in ORDER:
+    if isinstance(left, typed.Text) and isinstance(right, typed.Text):
         value = int(COMPARISONS[op](left.value, right.value))
         return typed.Constant(span=node.span, type=BOOL, value=value, literal=True)
     if is_scalar(left.type) and is_scalar(right.type):

@@ -1,7 +1,7 @@
 """Arithmetic on constants, as the program would do it at run time; what has no value is an error with a reason.
 
 fold("+", 1, 2, signed=True) -> 3
-fold("/", 1, 0, signed=True) raises FoldFailure("divide by zero")
+fold("/", 1, 0, signed=True) raises NoValueError("divide by zero")
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 INT64_MIN, INT64_MAX, UINT64_MAX = -(1 << 63), (1 << 63) - 1, (1 << 64) - 1
 
 
-class FoldFailure(ValueError):
+class NoValueError(ValueError):
     """The reason why two constants have no result."""
 
 
@@ -21,14 +21,14 @@ def fold(op: str, left: int, right: int) -> int:
 
     Returns: an integer between -2**63 and 2**64 - 1.
     Raises:
-        FoldFailure: overflow, underflow or division by zero.
+        NoValueError: overflow, underflow or division by zero.
     """
     if op in ("/", "%") and right == 0:
-        raise FoldFailure("divide by zero")
+        raise NoValueError("divide by zero")
     if op in ("<<", ">>") and not 0 <= right < 64:
-        raise FoldFailure("overflow")
+        raise NoValueError("overflow")
     if min(left, right) < 0 and max(left, right) > INT64_MAX:
-        raise FoldFailure("overflow")  # no type holds both
+        raise NoValueError("overflow")  # no type holds both
     return in_range(_OPERATIONS[op](left, right), left < 0 or right < 0)
 
 
@@ -38,12 +38,12 @@ def in_range(value: int, negative: bool) -> int:
     Args:
         negative: whether an operand is negative, so that the result has to be an int64.
     Raises:
-        FoldFailure: they do not.
+        NoValueError: they do not.
     """
     if value < INT64_MIN:
-        raise FoldFailure("underflow")
+        raise NoValueError("underflow")
     if value > (INT64_MAX if negative and value > INT64_MAX else UINT64_MAX):
-        raise FoldFailure("overflow")
+        raise NoValueError("overflow")
     return value
 
 

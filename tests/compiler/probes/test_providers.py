@@ -1,0 +1,105 @@
+"""Providers: what their attach points become in the manifest, and what is taken for missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from kubebpf.compiler.kernel.view import KernelView
+from kubebpf.compiler.probes.interrupts import fires_in_interrupts
+from kubebpf.compiler.probes.parts import full_text, has_wildcard, number_of
+from kubebpf.compiler.probes.registry import PROVIDERS
+from kubebpf.compiler.syntax.providers import PROVIDERS as SPELLINGS
+from support.programs import checked, codes, compiled
+
+
+def target(attach_point: str, view: KernelView) -> tuple[str, str, dict[str, str | int], bool]:
+    (attach,) = compiled(f"{attach_point} {{ }}", view).manifest.attaches
+    return attach.provider, attach.text, attach.target, attach.wildcard
+
+
+@pytest.mark.parametrize(
+    ("written", "provider", "text", "parts"),
+    [
+        ("BEGIN", "begin", "begin", {}),
+        ("end", "end", "end", {}),
+        ("i:s:1", "interval", "interval:s:1", {"period_ns": 10**9}),
+        ("interval:ms:20", "interval", "interval:ms:20", {"period_ns": 20 * 10**6}),
+        ("interval:us:7", "interval", "interval:us:7", {"period_ns": 7000}),
+        ("interval:5ms", "interval", "interval:5ms", {"period_ns": 5 * 10**6}),
+        ("interval:1000", "interval", "interval:1000", {"period_ns": 1000}),
+        ("p:hz:99", "profile", "profile:hz:99", {"hz": 99}),
+        ("profile:1m", "profile", "profile:1m", {"period_ns": 60 * 10**9}),
+        ("s:faults", "software", "software:faults", {"event": "page-faults", "config": 2, "count": 100}),
+        ("software:page-faults:7", "software", "software:page-faults:7", {"event": "page-faults", "config": 2, "count": 7}),
+        ("software:cpu:", "software", "software:cpu:", {"event": "cpu-clock", "config": 0, "count": 1_000_000}),
+        ("t:sched:sched_switch", "tracepoint", "tracepoint:sched:sched_switch", {"category": "sched", "event": "sched_switch"}),
+        ("rt:sched_switch", "rawtracepoint", "rawtracepoint:sched_switch", {"event": "sched_switch"}),
+        ("u:/bin/sh:main", "uprobe", "uprobe:/bin/sh:main", {"path": "/bin/sh", "function": "main", "offset": 0}),
+        ("uprobe:libc:malloc+8", "uprobe", "uprobe:libc:malloc+8", {"path": "libc", "function": "malloc", "offset": 8}),
+        ("uprobe:/bin/sh:0x10", "uprobe", "uprobe:/bin/sh:0x10", {"path": "/bin/sh", "function": "", "offset": 16}),
+        ("uprobe:/bin/sh:cpp:main", "uprobe", "uprobe:/bin/sh:cpp:main",
+         {"path": "/bin/sh", "function": "main", "offset": 0, "language": "cpp"}),
+        ("ur:/bin/sh:main", "uretprobe", "uretprobe:/bin/sh:main", {"path": "/bin/sh", "function": "main", "offset": 0}),
+    ],
+)  # fmt: skip
+def test_targets(written: str, provider: str, text: str, parts: dict[str, str | int], small: KernelView) -> None:
+    assert target(written, small) == (provider, text, parts, False)
+
+
+@pytest.mark.parametrize(
+    "written", ["tracepoint:sched:*", "tracepoint:*:sched_switch", "uprobe:/bin/sh:ma*", "uprobe:/lib/lib*:main"]
+)
+def test_wildcards_are_left_to_the_node(written: str, small: KernelView) -> None:
+    assert target(written, small)[3]
+
+
+@pytest.mark.parametrize(
+    "written", ["interval:us:0", "interval:999", "interval:ns:999", "profile:hz:0", "software:cs:-1", "interval:s:x"]
+)
+def test_rates_that_make_no_sense(written: str, small: KernelView) -> None:
+    assert codes(f"{written} {{ }}", small) == ["BadAttachPoint"]
+
+
+@pytest.mark.parametrize(("policy", "said"), [("error", ["UnknownProbe"]), ("warn", ["ProbeSkipped"]), ("ignore", [])])
+@pytest.mark.parametrize("probe", ["tracepoint:sched:none", "rawtracepoint:none", "rawtracepoint:none:sched_switch"])
+def test_missing_probes_are_a_matter_of_policy(policy: str, said: list[str], probe: str, small: KernelView) -> None:
+    done = checked(f"config = {{ missing_probes = {policy} }} begin {{ }} {probe} {{ @ = count(); }}", small)
+    assert [c.code for c in done.report] == said
+    assert (done.program is None) == (policy == "error")
+    if done.program:
+        assert [p.target.provider.name for p in done.program.probes] == ["begin"]
+
+
+def test_offline_everything_exists() -> None:
+    assert codes("tracepoint:no:such { print(args.anything); } rawtracepoint:nothing { print(arg0); print(args.x); }") == []
+
+
+def test_every_provider_that_is_built_has_a_spelling() -> None:
+    assert set(PROVIDERS) <= set(SPELLINGS)
+
+
+def test_other_providers_are_refused_clearly(small: KernelView) -> None:
+    assert (
+        codes("kprobe:f { } fentry:f { } usdt:/bin/sh:x { } iter:task { } watchpoint:0x1000:8:w { }", small)
+        == ["NotBuiltYet"] * 5
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("100", 100), ("0x1f", 31), ("10ms", 10_000_000), ("1e3", 1000), ("x", None), ("", None), ("5x", None)]
+)
+def test_numbers_in_attach_points(text: str, expected: int | None) -> None:
+    assert number_of(text) == expected
+
+
+def test_patterns() -> None:
+    assert [has_wildcard(p) for p in ("a*", "[ab]c", "abc")] == [True, True, False]
+    assert full_text.__doc__
+
+
+def test_interrupts() -> None:
+    assert fires_in_interrupts("irq", "anything")
+    assert fires_in_interrupts("block", "block_rq_complete")
+    assert fires_in_interrupts("", "netif_receive_skb")
+    assert not fires_in_interrupts("block", "block_rq_insert")
+    assert not fires_in_interrupts("syscalls", "sys_enter_read")
