@@ -47,7 +47,10 @@ def test_cgroup_and_its_path() -> None:
     work = Workload.start("--getppid", 1)
     where = next(line for line in Path(f"/proc/{work.pid}/cgroup").read_text().splitlines() if line.startswith("0::"))
     expected = cgroup_id(str(cgroup2_mount() / where.removeprefix("0::/")))
-    text = f'{GETPPID} /pid == {work.pid}/ {{ print(cgroup); print(cgroup_path(cgroup)); print(cgroup_path(cgroup, "unif*")); @[cgroup] = count(); }}'
+    text = (
+        f"{GETPPID} /pid == {work.pid}/ {{ print(cgroup); print(cgroup_path(cgroup)); "
+        f'print(cgroup_path(cgroup, "unif*")); @[cgroup] = count(); }}'
+    )
     with running(text) as session:
         work.go()
     ran = result(session)
@@ -155,7 +158,8 @@ def test_printf_keeps_the_order_of_the_text() -> None:
 
 def test_time_strftime_and_messages_are_events() -> None:
     ran = run(
-        'begin { time("%H"); time(); errorf("bad %d", 1); warnf("odd %s", "x"); $t = strftime("%Y", nsecs); print($t); cat("/proc/%d", 1); }'
+        'begin { time("%H"); time(); errorf("bad %d", 1); warnf("odd %s", "x"); $t = strftime("%Y", nsecs); print($t); '
+        'cat("/proc/%d", 1); }'
     )
     assert [(r.event.kind, r.event.format) for r in ran.records if r.event.kind != "print_value"] == [
         ("time", "%H"),
@@ -169,7 +173,10 @@ def test_time_strftime_and_messages_are_events() -> None:
 
 
 def test_parameters() -> None:
-    text = 'begin { print($1); print($2 + 1); print(str($3)); print($#); print(str($4) == ""); print($4); if (str($3) == "abc") { print("same"); } }'
+    text = (
+        'begin { print($1); print($2 + 1); print(str($3)); print($#); print(str($4) == ""); print($4); '
+        'if (str($3) == "abc") { print("same"); } }'
+    )
     assert run(text, "5", "-7", "abc").printed == [5, -6, "abc", 3, True, 0, "same"]
 
 

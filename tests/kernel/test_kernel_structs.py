@@ -75,7 +75,8 @@ def test_arrays() -> None:
 
 def test_pointers_are_read_by_index_and_star() -> None:
     found = run(
-        "begin { $t = curtask; print(($t + 0).pid); print($t[0].pid); print((*$t).pid); $o = (uint64)$t + offsetof(struct task_struct, pid); print(*(int32 *)$o); }"
+        "begin { $t = curtask; print(($t + 0).pid); print($t[0].pid); print((*$t).pid); "
+        "$o = (uint64)$t + offsetof(struct task_struct, pid); print(*(int32 *)$o); }"
     )
     assert found.printed == [os.getpid()] * 4
 
@@ -92,7 +93,8 @@ def test_sizes_and_offsets_are_the_kernel_s() -> None:
     assert struct is not None
     offsets = {f.name: f.offset for f in struct.fields}
     found = run(
-        "begin { print(sizeof(struct task_struct)); print(offsetof(struct task_struct, pid)); print(offsetof(struct task_struct, se.vruntime)); print(sizeof(curtask.comm)); }"
+        "begin { print(sizeof(struct task_struct)); print(offsetof(struct task_struct, pid)); "
+        "print(offsetof(struct task_struct, se.vruntime)); print(sizeof(curtask.comm)); }"
     )
     entity = kernel().struct("sched_entity")
     assert entity is not None

@@ -107,8 +107,10 @@ def test_counting_system_calls_exactly() -> None:
 def test_aggregates_are_read_over_all_cpus() -> None:
     works = [Workload.start("--getppid", 100), Workload.start("--getppid", 150)]
     pids = " || ".join(f"pid == {w.pid}" for w in works)
-    text = f"""{GETPPID} /{pids}/ {{ @c = count(); @s = sum(-2); @low = min(cpu + 5); @high = max(cpu + 5); @a = avg(7); @k[1] = count(); }}
-        end {{ print((uint64)@c); print((int64)@s); print((int64)@low); print((int64)@high); print((int64)@a); print(@k[1]); print(@c > 249); print((int64)@s * 2); print(@k[2]) }}"""
+    text = f"""{GETPPID} /{pids}/ {{ @c = count(); @s = sum(-2); @low = min(cpu + 5); @high = max(cpu + 5); @a = avg(7);
+        @k[1] = count(); }}
+        end {{ print((uint64)@c); print((int64)@s); print((int64)@low); print((int64)@high); print((int64)@a); print(@k[1]);
+        print(@c > 249); print((int64)@s * 2); print(@k[2]) }}"""
     with running(text) as session:
         for work in works:
             work.go()

@@ -53,7 +53,8 @@ def test_a_profile_ticks_on_every_cpu() -> None:
 def test_page_faults_are_counted() -> None:
     pages = 500
     with running(
-        f"software:page-faults:1 /pid == {os.getpid()}/ {{ @ = count(); }} software:faults:100 /pid == {os.getpid()}/ {{ @hundreds = count(); }}"
+        f"software:page-faults:1 /pid == {os.getpid()}/ {{ @ = count(); "
+        f"}} software:faults:100 /pid == {os.getpid()}/ {{ @hundreds = count(); }}"
     ) as session:
         memory = bytearray(0)
         import mmap

@@ -26,7 +26,7 @@ def test_arguments_of_system_calls() -> None:
         work.go()
     ran = result(session)
     assert ran.maps["@asked"] == ran.maps["@got"] == {17: Count(2), 4096: Count(2), 0: Count(2)}
-    assert [cell for cell in ran.maps["@fd"].values()] == [Count(6)]
+    assert list(ran.maps["@fd"].values()) == [Count(6)]
 
 
 def test_negative_results_and_their_types() -> None:
@@ -95,8 +95,10 @@ def test_signals() -> None:
 
 
 def test_raw_tracepoints_know_the_types_of_their_arguments() -> None:
-    text = f"""rawtracepoint:sys_enter /pid == {os.getpid()} && args.id == 110/ {{ @[args.id, arg1] = count(); @same[args.regs.orig_ax] = count(); }}
-        rawtracepoint:sched_process_exit /args.p.pid == args.p.tgid/ {{ @exit[args.p.comm, args.p.real_parent.pid] = count(); }}"""
+    text = f"""rawtracepoint:sys_enter /pid == {os.getpid()} && args.id == 110/ {{ @[args.id, arg1] = count();
+        @same[args.regs.orig_ax] = count(); }}
+        rawtracepoint:sched_process_exit /args.p.pid == args.p.tgid/ {{ @exit[args.p.comm, args.p.real_parent.pid] = count();
+        }}"""
     with running(text) as session:
         for _ in range(6):
             os.getppid()

@@ -37,7 +37,10 @@ def test_strings_of_the_process() -> None:
 
 
 def test_a_string_is_the_same_by_every_way() -> None:
-    body = '$s = str(arg0); print($s == "some words"); print(str(arg0) == $s); print(str((int8 *)arg0)); print($s[5]); print(((uint8 *)arg0)[5]); print(*(uint8 *)arg0);'
+    body = (
+        '$s = str(arg0); print($s == "some words"); print(str(arg0) == $s); print(str((int8 *)arg0)); print($s[5]); '
+        "print(((uint8 *)arg0)[5]); print(*(uint8 *)arg0);"
+    )
     assert printed(f"if (arg0) {{ {body} }}", "text") == [True, True, "some words", ord("w"), ord("w"), ord("s")]
 
 
@@ -88,7 +91,10 @@ def test_offsets_and_addresses() -> None:
     address = next(int(line.split()[0], 16) for line in symbols if line.endswith(" T negative"))
     path = victim_program()
     with victim(5) as process:
-        text = f"uprobe:{path}:{address:#x} /pid == {process.pid}/ {{ @a = count(); }} uprobe:{path}:negative+0 /pid == {process.pid}/ {{ @b = count(); }}"
+        text = (
+            f"uprobe:{path}:{address:#x} /pid == {process.pid}/ {{ @a = count(); "
+            f"}} uprobe:{path}:negative+0 /pid == {process.pid}/ {{ @b = count(); }}"
+        )
         with running(text) as session:
             process.go()
         assert (result(session).maps["@a"], session.manifest.attaches[0].target["offset"]) == ({None: Count(5)}, address)

@@ -1,4 +1,5 @@
-"""CO-RE relocations of an object, read from its .BTF and .BTF.ext by the kernel's documentation alone (Documentation/bpf/btf.rst).
+"""CO-RE relocations of an object, read from its .BTF and .BTF.ext by the kernel's documentation alone
+(Documentation/bpf/btf.rst).
 
 relocations(elf) -> [Relocation("task_struct", ("real_parent",), "byte_off"), Relocation("task_struct", ("tgid",), "byte_off")]
 """
@@ -51,7 +52,7 @@ class _Btf:
             kind, count = info >> 24 & 31, info & 0xFFFF
             fixed, each = _EXTRA.get(kind, (0, 0))
             start = at + 12
-            members = ()
+            members: tuple[tuple[str, int], ...] = ()
             if kind in (_STRUCT, _UNION):
                 found = (struct.unpack_from("<III", data, start + i * each) for i in range(count))
                 members = tuple((self.text(n), t) for n, t, _ in found)

@@ -25,7 +25,6 @@ from kubebpf.compiler.syntax.parser import parse
 from kubebpf.compiler.syntax.span import Source, Span
 from kubebpf.compiler.types import typed
 
-
 # The parser takes trees 200 deep, and every pass spends a few calls on each level.
 DEEPEST = 10_000
 

@@ -8,7 +8,8 @@ from kubebpf.compiler.builtins.registry import BUILTINS, MODULES
 from kubebpf.compiler.kernel.view import KernelView
 from support.programs import checked, codes, compiled
 
-NAMES = ("pid", "tid", "uid", "gid", "comm", "cpu", "cgroup", "nsecs", "elapsed", "rand", "curtask", "ppid", "pcomm", "ncpus", "numaid",
+NAMES = ("pid", "tid", "uid", "gid", "comm", "cpu", "cgroup", "nsecs", "elapsed", "rand", "curtask", "ppid", "pcomm", "ncpus",
+         "numaid",
          "jiffies", "probe", "probetype")  # fmt: skip
 CALLS = {
     "str": "print(str(0))", "printf": 'printf("%d", 1)', "print": "print(1)", "clear": "clear(@m)", "zero": "zero(@m)",
@@ -66,7 +67,8 @@ def test_unsafe_helpers_are_named_in_the_manifest(small: KernelView) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("str(0, 0)", 1), ("str(0, 1)", 1), ("str(0, 5)", 5), ("str(0, 100000)", 1024), ("str(0, pid)", 1024), ('str("abc")', 4), ('str("abcdef", 3)', 3),
+        ("str(0, 0)", 1), ("str(0, 1)", 1), ("str(0, 5)", 5), ("str(0, 100000)", 1024), ("str(0, pid)", 1024),
+        ('str("abc")', 4), ('str("abcdef", 3)', 3),
         ("str(comm)", 16), ("str(comm, 4)", 4), ("str(curtask.comm)", 16), ("str($1)", 1024),
     ],
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""The object as bytes: the same for the same text, whatever was compiled before; sections as libbpf wants them; accepted by bpftool."""
+"""The object as bytes: the same for the same text, whatever was compiled before; sections as libbpf wants them; accepted by
+bpftool."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,15 +27,18 @@ CORPUS = {
     "count": f"{GETPPID} {{ @ = count(); }}",
     "by_name": f"{GETPPID} {{ @[comm, pid] = count(); }}",
     "latency": """tracepoint:syscalls:sys_enter_read { @start[tid] = nsecs; }
-        tracepoint:syscalls:sys_exit_read /@start[tid]/ { @us[comm] = hist((nsecs - @start[tid]) / 1000); delete(@start, tid); }""",
-    "aggregates": """profile:hz:99 { @a = avg(cpu); @b = stats(-5); @c = min(nsecs); @d = max(nsecs); @e = sum(1); @f = lhist(cpu, 0, 8, 1);
+        tracepoint:syscalls:sys_exit_read /@start[tid]/ { @us[comm] = hist((nsecs - @start[tid]) / 1000); delete(@start, tid);
+        }""",
+    "aggregates": """profile:hz:99 { @a = avg(cpu); @b = stats(-5); @c = min(nsecs); @d = max(nsecs); @e = sum(1);
+        @f = lhist(cpu, 0, 8, 1);
         @g[pid] = hist(nsecs, 3); } interval:s:1 { if ((int64)@e > 5) { print(@a); clear(@a); zero(@e); } }""",
     "structs": "rawtracepoint:sched_switch { @[args.prev.comm, args.next.real_parent.tgid] = count(); }",
     "strings": 'tracepoint:syscalls:sys_enter_openat { $s = str(args.filename); printf("%s %s\\n", comm, $s); @[$s] = count(); }',
     "exec": "tracepoint:sched:sched_process_exec { print((pid, str(args.filename), cgroup_path(cgroup))); }",
     "uprobe": "uprobe:/bin/sh:main { @[str(arg1, 64), arg0] = count(); } uretprobe:/bin/sh:main { @r = hist(retval); }",
     "software": "software:page-faults:100 { @[comm] = count(); } software:cs:1 { @cs[cpu] = count(); }",
-    "control": """begin { $x = 5; if ($x > 3) { print("a") } else { print("b") } unroll(5) { $x *= 2; } print($x ? "yes" : "no"); exit(); }
+    "control": """begin { $x = 5; if ($x > 3) { print("a") } else { print("b") } unroll(5) { $x *= 2; }
+        print($x ? "yes" : "no"); exit(); }
         end { print(len(@m)); @m[1] = 2; }""",
     "sizes": "begin { print(sizeof(struct task_struct)); print(offsetof(struct task_struct, pid)); print(curtask.in_execve); }",
     "division": f"{GETPPID} {{ @ = nsecs / rand; @m = nsecs % cpu; }}",
@@ -91,7 +96,8 @@ def test_equal_texts_give_equal_bytes_in_every_process() -> None:
 
 
 def test_a_second_compilation_gets_relocations_of_its_own() -> None:
-    """LLVM's table of CO-RE accesses outlives a module (target.new_suffix): a second module with the same access used to crash in it."""
+    """LLVM's table of CO-RE accesses outlives a module (target.new_suffix): a second module with the same access used to crash
+    in it."""
     from support.core import relocations
 
     text = "rawtracepoint:sched_switch { @[args.prev.pid] = count(); }"
@@ -131,7 +137,7 @@ def symbols(elf: bytes) -> set[str]:
         ("begin { $s = str(0, 900); @[$s] = 1; }", {}, {"kb_scratch", "AT_"}, {RING}),
     ],
 )
-def test_only_what_is_needed_is_there(text: str, options: dict[str, bool], there: set[str], absent: set[str]) -> None:
+def test_only_what_is_needed_is_there(text: str, options: dict[str, Any], there: set[str], absent: set[str]) -> None:
     found = symbols(compiled(text, **options).elf)
     assert there <= found
     assert not absent & found

@@ -39,7 +39,10 @@ def test_fields(text: str, expected: set[tuple[str, ...]]) -> None:
 
 
 def test_offsets_and_sizes() -> None:
-    text = "begin { print(offsetof(struct task_struct, se.vruntime)); print(sizeof(struct task_struct)); print(sizeof(struct file)); }"
+    text = (
+        "begin { print(offsetof(struct task_struct, se.vruntime)); print(sizeof(struct task_struct)); "
+        "print(sizeof(struct file)); }"
+    )
     found = relocations(compiled(text).elf)
     assert {r.type for r in found if r.kind == "type_size"} == {"task_struct", "file"}
     assert {(r.type, *r.path) for r in found if r.kind == "byte_off"} == {("task_struct", "se"), ("sched_entity", "vruntime")}

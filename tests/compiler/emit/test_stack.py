@@ -80,7 +80,10 @@ def test_too_large_values_are_a_diagnostic(small: KernelView) -> None:
 def test_broken_code_is_an_exception_and_not_the_end_of_the_process() -> None:
     with pytest.raises(target.EmitError):
         target.to_object("this is no IR", target.new_suffix())
-    wrong = 'declare i64 @llvm.bpf.preserve.type.info(i32, i64 immarg)\n!llvm.module.flags = !{!0}\n!0 = !{i32 2, !"Debug Info Version", i32 3}\n'
+    wrong = (
+        "declare i64 @llvm.bpf.preserve.type.info(i32, i64 immarg)\n!llvm.module.flags = !{!0}\n!0 = !{i32 2, "
+        '!"Debug Info Version", i32 3}\n'
+    )
     with pytest.raises(target.EmitError, match="incorrect return type"):
         target.to_object(
             wrong + "define i64 @f() { %x = call i64 @llvm.bpf.preserve.type.info(i32 0, i64 1)\n ret i64 %x }",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import operator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,16 @@ LITERALS = st.one_of(
 )
 
 
+OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "&": operator.and_,
+    "|": operator.or_,
+    "^": operator.xor,
+}
+
+
 def exact(op: str, a: int, b: int) -> int:
     """The mathematical value, with C's rounding towards zero."""
     if op in ("/", "%"):
@@ -29,9 +40,7 @@ def exact(op: str, a: int, b: int) -> int:
             math.trunc(a / b) if abs(a) < 1 << 50 and abs(b) < 1 << 50 else abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
         )
         return quotient if op == "/" else a - quotient * b
-    return {"+": operator.add, "-": operator.sub, "*": operator.mul, "&": operator.and_, "|": operator.or_, "^": operator.xor}[
-        op
-    ](a, b)
+    return OPERATIONS[op](a, b)
 
 
 def fits(value: int, *operands: int) -> bool:

@@ -25,11 +25,14 @@ def map_types(text: str, view: KernelView) -> dict[str, str]:
     ("expression", "expected"),
     [
         # literals take the smallest signed type
-        ("0", "int8"), ("127", "int8"), ("128", "int16"), ("-128", "int8"), ("-129", "int16"), ("32767", "int16"), ("32768", "int32"),
-        ("2147483648", "int64"), ("9223372036854775807", "int64"), ("9223372036854775808", "uint64"), ("18446744073709551615", "uint64"),
+        ("0", "int8"), ("127", "int8"), ("128", "int16"), ("-128", "int8"), ("-129", "int16"), ("32767", "int16"),
+        ("32768", "int32"),
+        ("2147483648", "int64"), ("9223372036854775807", "int64"), ("9223372036854775808", "uint64"),
+        ("18446744073709551615", "uint64"),
         ("true", "bool"), ('"abc"', "string[4]"), ('""', "string[1]"), ("1ms", "int32"), ("0xff", "int16"),
         # folding
-        ("1 + 1", "int8"), ("100 + 100", "int16"), ("-5 * 100", "int16"), ("1 << 40", "int64"), ("5 == 5", "bool"), ("~0", "uint64"),
+        ("1 + 1", "int8"), ("100 + 100", "int16"), ("-5 * 100", "int16"), ("1 << 40", "int64"), ("5 == 5", "bool"),
+        ("~0", "uint64"),
         ('"a" + "b"', "string[3]"), ("-(-0x8000000000000000)", "uint64"), ("(1, 2).1", "int8"), ("comptime 5", "int8"),
         # arithmetic is done in 64 bits; a difference is signed, other operators are signed when an operand is
         ("$u8 + 1", "uint64"), ("$u8 - 1", "int64"), ("$i8 + 1", "int64"), ("$u64 + $u8", "uint64"), ("$u64 + $i8", "int64"),
@@ -38,23 +41,33 @@ def map_types(text: str, view: KernelView) -> dict[str, str]:
         # comparison and logic
         ("$u8 < 3", "bool"), ("$u8 && $i8", "bool"), ('$s == "x"', "bool"), ("($u8, 1) == (1, 1)", "bool"),
         # casts
-        ("(uint16)$u64", "uint16"), ("(int32)$u64", "int32"), ("(bool)$u64", "bool"), ("(int32 *)$u64", "int32*"), ("(uint8[8])$u64", "uint8[8]"),
-        ("(uint64_t)1", "uint64"), ("(char)1", "int8"), ("(u64)1", "uint64"), ("(pid_t)1", "int32"), ("(enum color)1", "enum color"),
+        ("(uint16)$u64", "uint16"), ("(int32)$u64", "int32"), ("(bool)$u64", "bool"), ("(int32 *)$u64", "int32*"),
+        ("(uint8[8])$u64", "uint8[8]"),
+        ("(uint64_t)1", "uint64"), ("(char)1", "int8"), ("(u64)1", "uint64"), ("(pid_t)1", "int32"),
+        ("(enum color)1", "enum color"),
         # choices join
-        ("$u8 ? 1 : 300", "int16"), ('$u8 ? "a" : "abc"', "string[4]"), ("$u8 ? $u8 : $u32", "uint32"), ("$u8 ? $i8 : $u8", "int64"), ("$u8 ? $n : $u64", "uint64"), ("$n + $u64", "uint64"), ("$n * $i8", "int64"),
-        ("$u8 ? $u64 : 1", "uint64"), ("$u8 ?: 5", "uint8"), ("if ($u8) { 1 } else { 1000 }", "int16"), ("{ let $q = (uint16)1; $q }", "uint16"),
+        ("$u8 ? 1 : 300", "int16"), ('$u8 ? "a" : "abc"', "string[4]"), ("$u8 ? $u8 : $u32", "uint32"),
+        ("$u8 ? $i8 : $u8", "int64"), ("$u8 ? $n : $u64", "uint64"), ("$n + $u64", "uint64"), ("$n * $i8", "int64"),
+        ("$u8 ? $u64 : 1", "uint64"), ("$u8 ?: 5", "uint8"), ("if ($u8) { 1 } else { 1000 }", "int16"),
+        ("{ let $q = (uint16)1; $q }", "uint16"),
         # builtins
-        ("pid", "uint32"), ("tid", "uint32"), ("uid", "uint64"), ("comm", "string[16]"), ("nsecs", "uint64"), ("cgroup", "uint64"),
+        ("pid", "uint32"), ("tid", "uint32"), ("uid", "uint64"), ("comm", "string[16]"), ("nsecs", "uint64"),
+        ("cgroup", "uint64"),
         ("curtask", "struct task_struct*"), ("str(0)", "string[1024]"), ("str(0, 5)", "string[5]"), ("len(@other)", "int64"),
-        ("has_key(@other, 1)", "bool"), ("delete(@other, 1)", "bool"), 
+        ("has_key(@other, 1)", "bool"), ("delete(@other, 1)", "bool"),
         # kernel structs
-        ("curtask.pid", "int32"), ("curtask.comm", "string[16]"), ("curtask.real_parent", "struct task_struct*"), ("curtask.in_execve", "uint32"),
+        ("curtask.pid", "int32"), ("curtask.comm", "string[16]"), ("curtask.real_parent", "struct task_struct*"),
+        ("curtask.in_execve", "uint32"),
         ("curtask.se.vruntime", "uint64"), ("curtask.se", "struct sched_entity"), ("curtask.numbers", "int32[4]"),
-        ("curtask.numbers[1]", "int32"), ("curtask.second", "int32"), ("curtask.real_parent.real_parent.tgid", "int32"), ("(*curtask).pid", "int32"),
-        ("curtask[0].pid", "int32"), ("curtask + 1", "struct task_struct*"), ("curtask.comm[0]", "int8"), ("*(uint16 *)0", "uint16"),
-        ("sizeof(struct task_struct)", "uint64"), ("offsetof(struct task_struct, se.vruntime)", "uint64"), ("GREEN", "enum color"),
+        ("curtask.numbers[1]", "int32"), ("curtask.second", "int32"), ("curtask.real_parent.real_parent.tgid", "int32"),
+        ("(*curtask).pid", "int32"),
+        ("curtask[0].pid", "int32"), ("curtask + 1", "struct task_struct*"), ("curtask.comm[0]", "int8"),
+        ("*(uint16 *)0", "uint16"),
+        ("sizeof(struct task_struct)", "uint64"), ("offsetof(struct task_struct, se.vruntime)", "uint64"),
+        ("GREEN", "enum color"),
         # tuples and records
-        ("(1, \"a\")", "(int8,string[2])"), ("(x = 1, y = true)", "record { .x = int8; .y = bool; }"), ("((1, 2), 3).0", "(int8,int8)"),
+        ("(1, \"a\")", "(int8,string[2])"), ("(x = 1, y = true)", "record { .x = int8; .y = bool; }"),
+        ("((1, 2), 3).0", "(int8,int8)"),
         ("(1, 2, 3)[2]", "int8"),
     ],
 )  # fmt: skip
@@ -97,10 +110,13 @@ def test_expressions(expression: str, expected: str, small: KernelView) -> None:
         ("begin { @ = 0; @ += nsecs; }", {"@": "uint64"}),
         ("begin { $x = 1; @ = $x; @ = nsecs; }", {"@": "uint64"}),
         # map functions
-        ("begin { @a = count(); @b = sum(-1); @c = sum(nsecs); @d = avg(1); }", {"@a": "count_t", "@b": "sum_t", "@c": "usum_t", "@d": "avg_t"}),
-        ("begin { @a = hist(1); @b = hist(1, 3); @c = lhist(nsecs, 0, 10, 2); }", {"@a": "hist_t", "@b": "hist_t(3)", "@c": "ulhist_t(0, 10, 2)"}),
+        ("begin { @a = count(); @b = sum(-1); @c = sum(nsecs); @d = avg(1); }",
+         {"@a": "count_t", "@b": "sum_t", "@c": "usum_t", "@d": "avg_t"}),
+        ("begin { @a = hist(1); @b = hist(1, 3); @c = lhist(nsecs, 0, 10, 2); }",
+         {"@a": "hist_t", "@b": "hist_t(3)", "@c": "ulhist_t(0, 10, 2)"}),
         ("begin { @a = sum(nsecs); @a = sum(-1); }", {"@a": "sum_t"}),
-        ("begin { @a = count(); @b = @a + 1; $x = @a; @c = $x; @k[@a] = 1; }", {"@a": "count_t", "@b": "int64", "@c": "int64", "@k[int64]": "int8"}),
+        ("begin { @a = count(); @b = @a + 1; $x = @a; @c = $x; @k[@a] = 1; }",
+         {"@a": "count_t", "@b": "int64", "@c": "int64", "@k[int64]": "int8"}),
         # variables: one type over all assignments, scopes of their own
         ("begin { $x = 1; $x = 70000; @ = $x; }", {"@": "int32"}),
         ("begin { $x = 1; @a = $x; $x = nsecs; }", {"@a": "uint64"}),
@@ -112,7 +128,8 @@ def test_expressions(expression: str, expected: str, small: KernelView) -> None:
         # arguments of probes
         ("tracepoint:sched:sched_switch { @a = args.prev_comm; @b = args.prev_pid; @c = args.prev_state; }",
          {"@a": "string[16]", "@b": "int32", "@c": "int64"}),
-        ("tracepoint:syscalls:sys_enter_read { @a = args.buf; @b = args.count; @c = args.fd; }", {"@a": "int8*", "@b": "uint64", "@c": "uint32"}),
+        ("tracepoint:syscalls:sys_enter_read { @a = args.buf; @b = args.count; @c = args.fd; }",
+         {"@a": "int8*", "@b": "uint64", "@c": "uint32"}),
         ("rawtracepoint:sched_switch { @a = args.prev; @b = args.state; @c = arg0; @d = args.prev.comm; }",
          {"@a": "struct task_struct*", "@b": "int32", "@c": "uint64", "@d": "string[16]"}),
         ("uprobe:/bin/sh:main { @a = arg0; @b = str(arg1, 8); } uretprobe:/bin/sh:main { @c = retval; }",

@@ -68,7 +68,8 @@ def test_records_lie_as_tuples_do(elements: tuple[Type, ...]) -> None:
     ("t", "size", "align", "text"),
     [
         (U8, 1, 1, "uint8"), (U64, 8, 8, "uint64"), (Int(16, True), 2, 2, "int16"), (BOOL, 1, 1, "bool"), (VOID, 0, 1, "void"),
-        (String(5), 5, 1, "string[5]"), (Buffer(5), 9, 4, "buffer[5]"), (Pointer(U8), 8, 8, "uint8*"), (Pointer(Pointer(VOID)), 8, 8, "void**"),
+        (String(5), 5, 1, "string[5]"), (Buffer(5), 9, 4, "buffer[5]"), (Pointer(U8), 8, 8, "uint8*"),
+        (Pointer(Pointer(VOID)), 8, 8, "void**"),
         (Array(Int(32, True), 3), 12, 4, "int32[3]"), (Array(Array(U8, 3), 2), 6, 1, "uint8[2][3]"),
         (EnumType("color", Int(32, False), (("RED", 0),)), 4, 4, "enum color"), (FunctionType(), 0, 1, "void ()"),
         (Tuple((U8, U64)), 16, 8, "(uint8,uint64)"), (Record((("a", U8),)), 1, 1, "record { .a = uint8; }"),

@@ -1,4 +1,5 @@
-"""Actions that reach user space: print, printf and its kin, time, exit; and values that only the node can word: cgroup_path, strftime."""
+"""Actions that reach user space: print, printf and its kin, time, exit; and values that only the node can word: cgroup_path,
+strftime."""
 
 from __future__ import annotations
 

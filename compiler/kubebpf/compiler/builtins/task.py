@@ -44,7 +44,8 @@ def _mode(t: Typing, node: tree.Call, modes: tuple[str, ...]) -> str | None:
 
 
 def _pid_tgid(code: Code, mode: object) -> tuple[Operand, Operand]:
-    """(thread id, process id) in the tracer's pid namespace. Where that is the initial one, the verifier drops the other branch."""
+    """(thread id, process id) in the tracer's pid namespace. Where that is the initial one, the verifier drops the other
+    branch."""
     f = code.f
     if mode == "init" or code.module.options.initial_pids:
         return _split(code, code.helper(Helper.GET_CURRENT_PID_TGID))

@@ -1,6 +1,7 @@
 """The map functions: count, sum, min, max, avg, stats, hist, lhist. Each CPU has its own value; layouts are the manifest's.
 
-A program that nothing can interrupt on its CPU adds with a plain load and store; elsewhere (`Provider.preemptible`, or a map that programs
+A program that nothing can interrupt on its CPU adds with a plain load and store; elsewhere (`Provider.preemptible`, or a map
+that programs
 of several kinds feed) the addition is atomic, which on memory of one's own CPU costs little.
 """
 
@@ -186,7 +187,8 @@ FIRST: dict[str, Callable[[Operand], tuple[Operand, ...]]] = {
 
 
 def total(code: Code, info: typed.MapInfo, key: Operand) -> Operand:
-    """The aggregate as one number, over all CPUs. How many there are is a load-time constant, so that the verifier follows that many rounds."""
+    """The aggregate as one number, over all CPUs. How many there are is a load-time constant, so that the verifier follows that
+    many rounds."""
     f = code.f
     a = info.value
     assert isinstance(a, Aggregate)

@@ -1,6 +1,7 @@
 """The instructions of one program: the vocabulary in which builtins and statements are written.
 
-Every scalar travels as an i64, sign- or zero-extended by its type; every other value is a pointer to memory that holds it, and is best
+Every scalar travels as an i64, sign- or zero-extended by its type; every other value is a pointer to memory that holds it, and
+is best
 made where it is wanted (`into`): a string goes straight from the traced process into the map key or the event.
 
     code.scalar(expr)            -> Operand i64
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.artifact.manifest import SITES
 from kubebpf.compiler.emit.helpers import Helper
-from kubebpf.compiler.emit.ir import Function, Label, Operand, const
+from kubebpf.compiler.emit.ir import NULL, Function, Label, Operand, const
 from kubebpf.compiler.emit.module import Module
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
@@ -52,7 +53,7 @@ class Code:
     variables: dict[int, Operand] = field(default_factory=dict)
     exit: Label = field(default_factory=lambda: Label("exit"))  # ends the body
     leave: Label = field(default_factory=lambda: Label("leave"))  # ends the program before its body has begun
-    destination: Operand = Operand("null", "ptr")  # where a builtin writes a value that lives in memory
+    destination: Operand = NULL  # where a builtin writes a value that lives in memory
     padded: bool = True  # whether it has to write all of its bytes
     _scratch: Operand | None = None
     _scratch_end: int = 0
@@ -201,7 +202,7 @@ class Code:
             self.f.do(f"call void @llvm.memset.p0.i64({pointer}, i8 0, i64 {size}, i1 false)")
         elif size:
             # A read from address 0 fails, and a failed read clears its destination (bpf_probe_read_kernel_common).
-            self.helper(Helper.PROBE_READ_KERNEL, pointer, const(size, "i32"), Operand("null", "ptr"))
+            self.helper(Helper.PROBE_READ_KERNEL, pointer, const(size, "i32"), NULL)
 
     def copy(self, to: Operand, source: Operand, size: int) -> None:
         """Copy between memory that the program may access directly."""
@@ -217,7 +218,8 @@ class Code:
         return self.helper(helper, to, length, self.as_pointer(source))
 
     def read_string(self, space: Space, to: Operand, size: int, source: Operand, *, padded: bool) -> Operand:
-        """Copy a NUL-terminated string, cut to `size` bytes with its NUL; with `padded` the rest is zeros. Gives the helper's result."""
+        """Copy a NUL-terminated string, cut to `size` bytes with its NUL; with `padded` the rest is zeros. Gives the helper's
+        result."""
         if padded:
             self.zero(to, size)  # the helper leaves what is behind the NUL as it was
         helper = Helper.PROBE_READ_USER_STR if space is Space.USER else Helper.PROBE_READ_KERNEL_STR
@@ -232,7 +234,8 @@ class Code:
         return self.f.cast("ptrtoint", value, "i64") if value.type == "ptr" else value
 
     def load_constant(self, kind: str, arg: str = "", default: str = "") -> Operand:
-        """A number that the node wrote before the load; volatile, because LLVM must not believe the zeros that stand there now."""
+        """A number that the node wrote before the load; volatile, because LLVM must not believe the zeros that stand there
+        now."""
         constant = self.module.constant(kind, arg, default=default)
         return self.f.load("i64", self.constant_address(constant.offset), align=8, volatile=True)
 
@@ -258,7 +261,7 @@ class Code:
         self.f.store(const(site, "i32"), key, align=4)
         counter = self.f.call_pointer(Helper.MAP_LOOKUP_ELEM, Operand(f"@{SITES}", "ptr"), key)
         found, done = self.f.label("counted"), self.f.label("uncounted")
-        self.f.branch(self.f.compare("ne", counter, Operand("null", "ptr")), found, done)
+        self.f.branch(self.f.compare("ne", counter, NULL), found, done)
         self.f.place(found)
         self.f.atomic_add(counter, const(1))
         if code is not None:

@@ -95,14 +95,17 @@ class Debug:
         return expression
 
     def subprogram(self, name: str, line: int) -> int:
-        """A program's function. Its one parameter has a name, without which the kernel refuses the FUNC_PROTO (btf_func_proto_check)."""
+        """A program's function. Its one parameter has a name, without which the kernel refuses the FUNC_PROTO
+        (btf_func_proto_check)."""
         number, retained = self.reserve(), self.reserve()
         parameter = self.add(
-            f'!DILocalVariable(name: "ctx", arg: 1, scope: !{number}, file: !{self.file}, line: {line}, type: !{self.void_pointer})'
+            f'!DILocalVariable(name: "ctx", arg: 1, scope: !{number}, file: !{self.file}, line: {line}, type: '
+            f"!{self.void_pointer})"
         )
         self.nodes[retained] = f"!{{!{parameter}}}"
         self.nodes[number] = (
-            f'distinct !DISubprogram(name: "{name}", scope: !{self.file}, file: !{self.file}, line: {line}, type: !{self.subroutine}, '
+            f'distinct !DISubprogram(name: "{name}", scope: !{self.file}, file: !{self.file}, line: {line}, type: '
+            f"!{self.subroutine}, "
             f"scopeLine: {line}, flags: DIFlagPrototyped, spFlags: DISPFlagDefinition | DISPFlagOptimized, unit: !{self.unit}, "
             f"retainedNodes: !{retained})"
         )
@@ -115,14 +118,17 @@ class Debug:
         number, retained = self.reserve(), self.reserve()
         variables = [
             self.add(
-                f'!DILocalVariable(name: "{p}", arg: {i}, scope: !{number}, file: !{self.file}, line: 1, type: !{self.void_pointer})'
+                f'!DILocalVariable(name: "{p}", arg: {i}, scope: !{number}, file: !{self.file}, line: 1, type: '
+                f"!{self.void_pointer})"
             )
             for i, p in enumerate(parameters, 1)
         ]
         self.nodes[retained] = f"!{{{', '.join(f'!{v}' for v in variables)}}}"
         self.nodes[number] = (
-            f'distinct !DISubprogram(name: "{name}", scope: !{self.file}, file: !{self.file}, line: 1, type: !{subroutine}, scopeLine: 1, '
-            f"spFlags: DISPFlagLocalToUnit | DISPFlagDefinition | DISPFlagOptimized, unit: !{self.unit}, retainedNodes: !{retained})"
+            f'distinct !DISubprogram(name: "{name}", scope: !{self.file}, file: !{self.file}, line: 1, type: '
+            f"!{subroutine}, scopeLine: 1, "
+            f"spFlags: DISPFlagLocalToUnit | DISPFlagDefinition | DISPFlagOptimized, unit: !{self.unit}, retainedNodes: "
+            f"!{retained})"
         )
         return number
 

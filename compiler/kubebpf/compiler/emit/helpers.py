@@ -1,4 +1,5 @@
-"""The numbers of the BPF helpers that generated code calls, and of the flags it passes (include/uapi/linux/bpf.h, a stable ABI)."""
+"""The numbers of the BPF helpers that generated code calls, and of the flags it passes (include/uapi/linux/bpf.h, a stable
+ABI)."""
 
 from __future__ import annotations
 

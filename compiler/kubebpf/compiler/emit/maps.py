@@ -149,7 +149,8 @@ class found:  # noqa: N801 - reads as a statement: `with found(code, map, key) a
 class found_or_made:  # noqa: N801
     """The code inside runs with a pointer to the value of a key, which is made of zeros when it is not there.
 
-    Two CPUs may make it at once: the update is BPF_NOEXIST, its result is not asked, and both look again. Only when that finds nothing
+    Two CPUs may make it at once: the update is BPF_NOEXIST, its result is not asked, and both look again. Only when that finds
+    nothing
     was the map full.
     """
 

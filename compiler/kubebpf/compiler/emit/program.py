@@ -18,10 +18,12 @@ from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.syntax.span import Source
 from kubebpf.compiler.types import typed
 
-# How many levels of the cgroup tree between the lowest and the highest pod cgroup the predicate looks at: QoS classes make one level
+# How many levels of the cgroup tree between the lowest and the highest pod cgroup the predicate looks at: QoS classes make one
+# level
 # of difference, and 4 leave room for nested kubelets.
 SCOPE_LEVELS = 4
-# A jump spans 32767 instructions at most, and LLVM ends the process over a longer one. Functions whose IR has fewer characters than
+# A jump spans 32767 instructions at most, and LLVM ends the process over a longer one. Functions whose IR has fewer characters
+# than
 # LARGE are shorter than that; of others the instructions are counted before they become an object.
 LONGEST, LARGE = 32767, 50_000
 

@@ -55,7 +55,8 @@ def binary(code: Code, expr: typed.Binary) -> Operand:
 
 
 def _shift(code: Code, expr: typed.Binary, left: Operand, right: Operand) -> Operand:
-    """`<<` and `>>`. The processor takes the low six bits of the count; LLVM calls anything else undefined, so they are cut out."""
+    """`<<` and `>>`. The processor takes the low six bits of the count; LLVM calls anything else undefined, so they are cut
+    out."""
     count = code.low(right, 6)
     if expr.op == "<<":
         return code.f.binary("shl", left, count)
@@ -81,7 +82,8 @@ def _divide(code: Code, expr: typed.Binary, left: Operand, right: Operand) -> Op
 
 
 def _quotient(code: Code, expr: typed.Binary, left: Operand, right: Operand) -> Operand:
-    """BPF before cpu v4 divides unsigned numbers only, so signs are put back. C's rule: a quotient is negative when the signs differ, a
+    """BPF before cpu v4 divides unsigned numbers only, so signs are put back. C's rule: a quotient is negative when the signs
+    differ, a
     remainder has the sign of the dividend."""
     f = code.f
     opcode = "udiv" if expr.op == "/" else "urem"

@@ -1,6 +1,7 @@
 """Memory beyond the stack: every program has an entry of its own in a per-CPU array, and looks it up at its start.
 
-No two programs share an entry, because one may interrupt another on the same CPU. A preemptible program (`Provider.preemptible`) can even
+No two programs share an entry, because one may interrupt another on the same CPU. A preemptible program
+(`Provider.preemptible`) can even
 be overtaken by itself, in another process; it has several entries and claims a free one for the time it runs:
 
     kb_scratch[0]             {bytes…}                a tracepoint's

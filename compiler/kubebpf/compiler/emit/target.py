@@ -13,9 +13,12 @@ TRIPLE = "bpfel"
 LAYOUT = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
 
 
-# LLVM remembers CO-RE accesses by name in a table that outlives the module (BPFAbstractMemberAccess::GEPGlobals, a static member), and a
-# second module with the same access is given a variable of the first, which is gone. So each module spells its struct names with a
-# suffix of its own, as wide as all others, and `to_object` turns it into zeros again: names end at a zero, and equal modules stay equal.
+# LLVM remembers CO-RE accesses by name in a table that outlives the module (BPFAbstractMemberAccess::GEPGlobals, a static
+# member), and a
+# second module with the same access is given a variable of the first, which is gone. So each module spells its struct names
+# with a
+# suffix of its own, as wide as all others, and `to_object` turns it into zeros again: names end at a zero, and equal modules
+# stay equal.
 _modules = itertools.count(1)
 _SUFFIX = "___kb{:08x}"
 
@@ -29,8 +32,10 @@ class EmitError(Exception):
     """LLVM refused what we generated: a defect of the compiler, never of the program."""
 
 
-# Without the first, the parser ends the process over IR that does not verify, instead of leaving that to `verify` (UpgradeDebugInfo,
-# llvm/lib/IR/AutoUpgrade.cpp). With the second, LLVM lays out stacks beyond 512 bytes, which it would end the process over as well:
+# Without the first, the parser ends the process over IR that does not verify, instead of leaving that to `verify`
+# (UpgradeDebugInfo,
+# llvm/lib/IR/AutoUpgrade.cpp). With the second, LLVM lays out stacks beyond 512 bytes, which it would end the process over as
+# well:
 # `emit/stack.py` looks at what came out.
 _OPTIONS = ("--disable-auto-upgrade-debug-info", "--bpf-stack-size=1048576")
 

@@ -368,7 +368,7 @@ def make_tuple(t: Typing, node: tree.Tuple) -> typed.Expr:
     elements = tuple(decay(t.expr(e)) for e in node.elements)
     if any(isinstance(e, typed.Bad) for e in elements):
         return t.bad(node)
-    if not all([_can_be_part(t, e) for e in elements]):
+    if [e for e in elements if not _can_be_part(t, e)]:
         return t.bad(node)
     return typed.MakeTuple(span=node.span, type=Tuple(tuple(e.type for e in elements)), elements=elements)
 
@@ -388,7 +388,7 @@ def make_record(t: Typing, node: tree.Record) -> typed.Expr:
     elements = tuple(decay(t.expr(e)) for _, e in node.fields)
     if any(isinstance(e, typed.Bad) for e in elements):
         return t.bad(node)
-    if not all([_can_be_part(t, e) for e in elements]):
+    if [e for e in elements if not _can_be_part(t, e)]:
         return t.bad(node)
     fields = tuple((name, e.type) for (name, _), e in zip(node.fields, elements, strict=True))
     return typed.MakeTuple(span=node.span, type=Record(fields), elements=elements)

@@ -95,7 +95,8 @@ def _space_of(object_: typed.Expr) -> Space:
 
 
 def value_type(t: Type, space: Space) -> Type:
-    """The type of a member when it is read: an array of char is a string; a pointer found in user memory points to user memory."""
+    """The type of a member when it is read: an array of char is a string; a pointer found in user memory points to user
+    memory."""
     match t:
         case Array(element=Int(role="char"), length=n) if n:
             return String(n)

@@ -1,4 +1,5 @@
-"""The type rules of probes: every attach point is checked by its provider and gets a body of its own, because arguments differ."""
+"""The type rules of probes: every attach point is checked by its provider and gets a body of its own, because arguments
+differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What inference has learnt so far: one slot a variable, two a map. Types in slots only grow, so that the rounds come to an end."""
+"""What inference has learnt so far: one slot a variable, two a map. Types in slots only grow, so that the rounds come to an
+end."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def joined_type(a: Type, a_flexible: bool, b: Type, b_flexible: bool) -> Type | 
 
 @dataclass
 class MapSlots:
-    """The slots of one map. `keyed` is None until its first use tells; `attempted`: an assignment was refused, which was said there."""
+    """The slots of one map. `keyed` is None until its first use tells; `attempted`: an assignment was refused, which was said
+    there."""
 
     keyed: bool | None = None
     key: Slot = field(default_factory=Slot)

@@ -33,7 +33,7 @@ from kubebpf.compiler.passes.statements import STATEMENTS
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import VOID, Aggregate, Int, Type
+from kubebpf.compiler.types.model import VOID, Aggregate, Int
 
 if TYPE_CHECKING:
     from kubebpf.compiler.builtins.record import Builtin

@@ -4,30 +4,37 @@ fires_in_interrupts("irq", "softirq_entry")          -> True
 fires_in_interrupts("block", "block_rq_complete")    -> True: a disk has finished, and interrupts somebody
 fires_in_interrupts("syscalls", "sys_enter_read")    -> False
 
-The table is of the kernel's sources (include/trace/events, and where the trace_* calls stand in 6.18). Tracepoints that can fire both ways
+The table is of the kernel's sources (include/trace/events, and where the trace_* calls stand in 6.18). Tracepoints that can
+fire both ways
 are in it: a trace that goes by the current task is only right when that is always the cause.
 """
 
 from __future__ import annotations
 
 CATEGORIES = frozenset(
-    ("irq", "irq_vectors", "irq_matrix", "timer", "napi", "rcu", "power", "nmi", "ipi", "mce", "thermal", "tick_stop", "csd", "xdp", "smbus",
+    ("irq", "irq_vectors", "irq_matrix", "timer", "napi", "rcu", "power", "nmi", "ipi", "mce", "thermal", "tick_stop", "csd",
+    "xdp", "smbus",
      "hwmon", "dma_fence", "workqueue", "qdisc")
 )  # fmt: skip
 EVENTS = frozenset(
     (
         # Requests end where the device says so.
-        "block_rq_complete", "block_rq_error", "block_bio_complete", "nvme_complete_rq", "nvme_async_event", "scsi_dispatch_cmd_done",
+        "block_rq_complete", "block_rq_error", "block_bio_complete", "nvme_complete_rq", "nvme_async_event",
+        "scsi_dispatch_cmd_done",
         "scsi_eh_wakeup", "ufshcd_command", "virtio_blk_complete",
         # Packets come in by NAPI, and their sockets wake whoever waits.
         "netif_receive_skb", "netif_receive_skb_entry", "netif_receive_skb_exit", "netif_receive_skb_list_entry",
-        "netif_receive_skb_list_exit", "netif_rx", "netif_rx_entry", "netif_rx_exit", "napi_gro_receive_entry", "napi_gro_receive_exit",
+        "netif_receive_skb_list_exit", "netif_rx", "netif_rx_entry", "netif_rx_exit", "napi_gro_receive_entry",
+        "napi_gro_receive_exit",
         "napi_gro_frags_entry", "napi_gro_frags_exit", "napi_poll", "kfree_skb", "consume_skb", "tcp_probe", "tcp_retransmit_skb",
-        "tcp_retransmit_synack", "tcp_receive_reset", "tcp_send_reset", "tcp_bad_csum", "inet_sock_set_state", "sock_rcvqueue_full",
+        "tcp_retransmit_synack", "tcp_receive_reset", "tcp_send_reset", "tcp_bad_csum", "inet_sock_set_state",
+        "sock_rcvqueue_full",
         "sk_data_ready", "fib_table_lookup", "net_dev_xmit", "net_dev_start_xmit", "net_dev_queue",
         # The scheduler wakes tasks from anywhere, and its ticks interrupt anybody.
-        "sched_wakeup", "sched_waking", "sched_wakeup_new", "sched_migrate_task", "sched_stat_runtime", "sched_wake_idle_without_ipi",
-        "signal_generate", "hrtimer_expire_entry", "hrtimer_expire_exit", "timer_expire_entry", "timer_expire_exit", "softirq_entry",
+        "sched_wakeup", "sched_waking", "sched_wakeup_new", "sched_migrate_task", "sched_stat_runtime",
+        "sched_wake_idle_without_ipi",
+        "signal_generate", "hrtimer_expire_entry", "hrtimer_expire_exit", "timer_expire_entry", "timer_expire_exit",
+        "softirq_entry",
         "softirq_exit", "softirq_raise", "irq_handler_entry", "irq_handler_exit", "cpu_idle", "cpu_frequency", "rcu_utilization",
     )
 )  # fmt: skip

@@ -64,6 +64,9 @@ def refuses(what: str) -> Typist:
     return refuse
 
 
+NO_ARGS, NO_NUMBERED, NO_RESULT = refuses("args"), refuses("argN"), refuses("retval")
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """One kind of probe.
@@ -74,10 +77,13 @@ class Provider:
         section: the ELF section of the program: libbpf reads the program type from it.
         scoped: whether the scope predicate stands in front of the program of a namespaced trace.
         current_is_cause: whether the task that runs is the one that the event is about.
-        preemptible: whether another program may run on this CPU in the middle of this one (uprobes run with migration disabled, but not
+        preemptible: whether another program may run on this CPU in the middle of this one (uprobes run with migration disabled,
+        but not
             preemption: bpf_prog_run_array_uprobe, kernel/trace/bpf_trace.c), so that per-CPU updates have to be atomic.
-        exclusive: whether the kernel runs at most one program of this provider on a CPU at a time: perf events, tracepoints and kprobes
-            share bpf_prog_active (trace_call_bpf), a raw tracepoint's program is only kept from nesting in itself (bpf_prog->active).
+        exclusive: whether the kernel runs at most one program of this provider on a CPU at a time: perf events, tracepoints and
+        kprobes
+            share bpf_prog_active (trace_call_bpf), a raw tracepoint's program is only kept from nesting in itself
+            (bpf_prog->active).
         space: where a number cast to a pointer points to.
         argument: types `args.name`.
         numbered: types `argN`.
@@ -92,9 +98,9 @@ class Provider:
     preemptible: bool = False
     exclusive: bool = True
     space: Space = Space.KERNEL
-    argument: Typist = refuses("args")
-    numbered: Typist = refuses("argN")
-    result: Typist = refuses("retval")
+    argument: Typist = NO_ARGS
+    numbered: Typist = NO_NUMBERED
+    result: Typist = NO_RESULT
 
 
 @dataclass(frozen=True, slots=True)

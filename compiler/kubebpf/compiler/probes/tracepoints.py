@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from kubebpf.compiler.complaints.typing import BadAttachPoint, CauseUncertain, NoSuchField
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import value_type
-from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
 from kubebpf.compiler.probes.interrupts import fires_in_interrupts
+from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
 from kubebpf.compiler.probes.record import Provider, RawArgument, Target, refuses
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed

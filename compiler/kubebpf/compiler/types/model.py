@@ -4,7 +4,8 @@
     Pointer(Struct("struct", "task_struct", ...), Space.KERNEL)
     Tuple((Int(32, False), String(16)))
 
-A struct or union carries a `source` that loads its fields on demand, because the kernel's types are recursive and there are 150,000
+A struct or union carries a `source` that loads its fields on demand, because the kernel's types are recursive and there are
+150,000
 of them; two structs are equal when kind, name and origin are.
 """
 
@@ -123,7 +124,8 @@ class Field:
         bit_offset: bits from the start of the struct.
         bit_size: 0, or the width of a bitfield in bits.
         index: the member's position in the C declaration, which CO-RE counts.
-        data_loc: True for a tracepoint's `__data_loc` member: the low 16 bits are an offset into the record, the high 16 a length.
+        data_loc: True for a tracepoint's `__data_loc` member: the low 16 bits are an offset into the record, the high 16 a
+        length.
     """
 
     name: str
@@ -227,7 +229,8 @@ class Aggregate:
 class Resolved:
     """A value that only the node can turn into text, kept as the raw numbers that this takes.
 
-    `kind`: ksym, usym, kstack, ustack, inet, macaddr, cgroup_path, username, timestamp, strftime, mac...; `params` are kind-specific
+    `kind`: ksym, usym, kstack, ustack, inet, macaddr, cgroup_path, username, timestamp, strftime, mac...; `params` are
+    kind-specific
     constants (a stack's mode and limit, strftime's format id).
     """
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from kubebpf.compiler.probes.record import Target
 
 
+NOWHERE = Span(0, 0)
+
+
 @dataclass(slots=True, eq=False)
 class Variable:
     """A scratch variable of one probe; identity is the object's, because scopes may reuse a name."""
@@ -36,7 +39,7 @@ class MapInfo:
     value: Type
     kind: str = ""
     max_entries: int = 0
-    span: Span = Span(0, 0)
+    span: Span = NOWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
