@@ -9,6 +9,8 @@ text -> parse -> read_config -> declare_maps -> infer -> finish -> emit -> Artif
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kubebpf.compiler.artifact.artifact import Artifact
@@ -46,6 +48,17 @@ class Checked:
     report: Report
 
 
+@contextmanager
+def _deep_calls() -> Iterator[None]:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEEPEST))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+@_deep_calls()
 def compile_script(text: str, view: KernelView, options: CompileOptions) -> Compilation:
     """Compile a program.
 
@@ -68,9 +81,9 @@ def compile_script(text: str, view: KernelView, options: CompileOptions) -> Comp
     return Compilation(artifact, checked.report)
 
 
+@_deep_calls()
 def check_script(text: str, view: KernelView, options: CompileOptions) -> Checked:
     """Everything but the code: diagnostics of all passes at once."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST))
     source = Source(options.source_name, text)
     report = Report([source])
     syntax = parse(source, report)

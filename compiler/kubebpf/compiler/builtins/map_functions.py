@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from kubebpf.compiler.builtins.record import Builtin
 from kubebpf.compiler.builtins.shapes import assigned_map, call, known_map
 from kubebpf.compiler.complaints.typing import KeyMissing, NeedsKeyedMap, NeedsMap
+from kubebpf.compiler.emit.events import send
 from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.emit.maps import count_elements, delete, has_key
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import BOOL, I64, VOID
@@ -24,8 +26,6 @@ def _check_whole(t: Typing, node: tree.Call) -> typed.Expr:
 
 
 def _emit_event(code: Code, node: typed.Call) -> Operand:
-    from kubebpf.compiler.emit.events import send
-
     assert isinstance(node.extra, typed.MapInfo)
     send(code, node.builtin.name, node.span, map=node.extra.name)
     return const(0)
@@ -65,15 +65,11 @@ def _typed_delete(t: Typing, node: tree.Call, name: tree.Map, key: tree.Expr | N
 
 
 def _emit_delete(code: Code, node: typed.Call) -> Operand:
-    from kubebpf.compiler.emit.maps import delete
-
     assert isinstance(node.extra, typed.MapInfo)
     return delete(code, node.extra, node.arguments[0] if node.arguments else None)
 
 
 def _emit_has_key(code: Code, node: typed.Call) -> Operand:
-    from kubebpf.compiler.emit.maps import has_key
-
     assert isinstance(node.extra, typed.MapInfo)
     return has_key(code, node.extra, node.arguments[0])
 
@@ -88,8 +84,6 @@ def _check_len(t: Typing, node: tree.Call) -> typed.Expr:
 
 
 def _emit_len(code: Code, node: typed.Call) -> Operand:
-    from kubebpf.compiler.emit.maps import count_elements
-
     assert isinstance(node.extra, typed.MapInfo)
     return count_elements(code, node.extra)
 

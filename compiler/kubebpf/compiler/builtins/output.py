@@ -14,6 +14,7 @@ from kubebpf.compiler.complaints.typing import (
     NotPrintable,
     WrongArgument,
 )
+from kubebpf.compiler.emit.events import send
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.passes.conversions import convert
 from kubebpf.compiler.syntax import tree
@@ -80,8 +81,6 @@ def _wanted(kind: str, found: Type) -> str:
 
 
 def _emit_format(code: Code, node: typed.Call) -> Operand:
-    from kubebpf.compiler.emit.events import send
-
     send(code, node.builtin.name, node.span, node.arguments, format=str(node.extra))
     return const(0)
 
@@ -124,8 +123,6 @@ def _print_map(t: Typing, node: tree.Call) -> typed.Expr:
 
 
 def _emit_print(code: Code, node: typed.Call) -> Operand:
-    from kubebpf.compiler.emit.events import send
-
     if isinstance(node.extra, tuple):
         info, top, div = node.extra
         send(code, "print_map", node.span, map=info.name, top=top, div=div)
@@ -143,8 +140,6 @@ def _check_time(t: Typing, node: tree.Call) -> typed.Expr:
 
 
 def _emit_time(code: Code, node: typed.Call) -> Operand:
-    from kubebpf.compiler.emit.events import send
-
     send(code, "time", node.span, format=str(node.extra))
     return const(0)
 
@@ -158,8 +153,6 @@ def _check_exit(t: Typing, node: tree.Call) -> typed.Expr:
 
 def _emit_exit(code: Code, node: typed.Call) -> Operand:
     """The event, and then the program returns at once."""
-    from kubebpf.compiler.emit.events import send
-
     send(code, "exit", node.span, node.arguments)
     code.f.jump(code.exit)
     return const(0)

@@ -13,7 +13,7 @@ from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.passes.conversions import convert
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import U64, Array, Int, Pointer, Space, String
+from kubebpf.compiler.types.model import U64, Array, Int, Pointer, Space, String, sizeof
 from kubebpf.compiler.types.promote import is_integral
 
 if TYPE_CHECKING:
@@ -73,8 +73,6 @@ def _capacity(t: Typing, node: tree.Call) -> tuple[int | None, typed.Expr | None
 
 def _held(t: Typing, node: tree.Call, source: typed.Expr, size: int) -> typed.Expr:
     """A string that is there already: cut or taken as it is."""
-    from kubebpf.compiler.types.model import sizeof
-
     have = sizeof(source.type)
     if isinstance(source.type, String) and have <= size:
         return source

@@ -12,7 +12,7 @@ made where it is wanted (`into`): a string goes straight from the traced process
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -36,6 +36,17 @@ CLAIM_BYTES = 8  # at the start of a preemptible program's scratch memory; see s
 INLINE_BYTES = 256  # up to this size memory is set and copied by inline stores
 
 
+@dataclass(frozen=True, slots=True)
+class Makers:
+    """What makes instructions of expressions and statements; their modules are written in terms of Code, so it is given them."""
+
+    scalar: Callable[[Code, typed.Expr], Operand]
+    condition: Callable[[Code, typed.Expr], Operand]
+    into: Callable[[Code, typed.Expr, Operand, bool], None]
+    address: Callable[[Code, typed.Expr], Operand]
+    statement: Callable[[Code, typed.Statement], None]
+
+
 @dataclass
 class Code:
     """One program under construction.
@@ -44,11 +55,13 @@ class Code:
         module: the object that it belongs to.
         f: its function.
         target: the attach point.
+        makers: of instructions.
     """
 
     module: Module
     f: Function
     target: Target
+    makers: Makers
     shared_maps: frozenset[int] = frozenset()  # the maps whose updates another program can interrupt, by identity
     variables: dict[int, Operand] = field(default_factory=dict)
     exit: Label = field(default_factory=lambda: Label("exit"))  # ends the body
@@ -71,27 +84,23 @@ class Code:
 
     def scalar(self, expr: typed.Expr) -> Operand:
         """The value of an integer, bool, enum or pointer, as an i64."""
-        from kubebpf.compiler.emit.scalars import SCALARS
-
-        return SCALARS[type(expr)](self, expr)
+        return self.makers.scalar(self, expr)
 
     def condition(self, expr: typed.Expr) -> Operand:
         """Whether an expression is true, as an i1."""
-        from kubebpf.compiler.emit.conditions import condition
-
-        return condition(self, expr)
+        return self.makers.condition(self, expr)
 
     def into(self, expr: typed.Expr, to: Operand, *, padded: bool = True) -> None:
         """Evaluate into memory; with `padded`, all bytes of the value are written, so that it can be a key."""
-        from kubebpf.compiler.emit.memory import into
-
-        into(self, expr, to, padded=padded)
+        self.makers.into(self, expr, to, padded)
 
     def address(self, expr: typed.Expr) -> Operand:
         """A pointer to a value that lies in memory, made there if need be."""
-        from kubebpf.compiler.emit.memory import address
+        return self.makers.address(self, expr)
 
-        return address(self, expr)
+    def statement(self, node: typed.Statement) -> None:
+        """Run a statement."""
+        self.makers.statement(self, node)
 
     # -- helpers -------------------------------------------------------------------------------------------------------
 

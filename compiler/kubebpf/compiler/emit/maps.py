@@ -8,7 +8,7 @@ from kubebpf.compiler.emit.helpers import BPF_ANY, BPF_NOEXIST, Helper
 from kubebpf.compiler.emit.ir import NULL, Operand, const
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import Aggregate, sizeof
+from kubebpf.compiler.types.model import sizeof
 from kubebpf.compiler.types.promote import is_scalar
 
 
@@ -45,8 +45,6 @@ def lookup(code: Code, info: typed.MapInfo, key: Operand) -> Operand:
 
 def read_scalar(code: Code, expr: typed.ReadMap) -> Operand:
     """`@m[k]` as a number; 0 when there is no such key."""
-    if isinstance(expr.map.value, Aggregate):
-        return read_aggregate(code, expr)
     f = code.f
     result = code.register()
     f.store(const(0), result, align=8)
@@ -70,13 +68,6 @@ def value_address(code: Code, expr: typed.ReadMap) -> Operand:
     f.place(present)
     zeros = Operand(code.module.zeros(sizeof(expr.type)), "ptr")
     return f.phi("ptr", [(value, start), (zeros, missing)])
-
-
-def read_aggregate(code: Code, expr: typed.ReadMap) -> Operand:
-    """The number behind an aggregate now: summed over the CPUs by bpf_map_lookup_percpu_elem."""
-    from kubebpf.compiler.emit.aggregates import total
-
-    return total(code, expr.map, key_pointer(code, expr.map, expr.key))
 
 
 # --- Writing ----------------------------------------------------------------------------------------------------------

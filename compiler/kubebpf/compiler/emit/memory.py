@@ -17,7 +17,7 @@ from kubebpf.compiler.types.promote import is_scalar
 TEXT_STORES = 256  # constants up to this size are stored as immediates
 
 
-def into(code: Code, expr: typed.Expr, to: Operand, *, padded: bool = True) -> None:
+def into(code: Code, expr: typed.Expr, to: Operand, padded: bool = True) -> None:
     """Evaluate `expr` into the memory at `to`, which has room for its type."""
     if is_scalar(expr.type):
         code.store(expr.type, code.scalar(expr), to, align=alignof(expr.type))
@@ -156,10 +156,8 @@ def _call(code: Code, expr: typed.Call, to: Operand, padded: bool) -> None:
 
 
 def _block(code: Code, expr: typed.BlockValue, to: Operand, padded: bool) -> None:
-    from kubebpf.compiler.emit.statements import statement
-
     for s in expr.statements:
-        statement(code, s)
+        code.statement(s)
     code.into(expr.value, to, padded=padded)
 
 

@@ -9,11 +9,14 @@ from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.manifest import SCOPE, Attach, Manifest
 from kubebpf.compiler.emit import scratch, stack
 from kubebpf.compiler.emit import target as llvm
-from kubebpf.compiler.emit.code import Code
+from kubebpf.compiler.emit.code import Code, Makers
+from kubebpf.compiler.emit.conditions import condition
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import NULL, Function, Label, Operand, const
+from kubebpf.compiler.emit.memory import address, into
 from kubebpf.compiler.emit.module import Module
-from kubebpf.compiler.emit.statements import block
+from kubebpf.compiler.emit.scalars import scalar
+from kubebpf.compiler.emit.statements import block, statement
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.syntax.span import Source
 from kubebpf.compiler.types import typed
@@ -26,6 +29,9 @@ SCOPE_LEVELS = 4
 # than
 # LARGE are shorter than that; of others the instructions are counted before they become an object.
 LONGEST, LARGE = 32767, 50_000
+
+
+MAKERS = Makers(scalar, condition, into, address, statement)
 
 
 class TooLargeError(Exception):
@@ -109,7 +115,7 @@ def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[
     name = f"kb{number}_{target.provider.name}"
     line = module.source.position(probe.span.start).line
     f = Function(name, target.provider.section(target), module.debug.subprogram(name, line))
-    code = Code(module, f, target, shared_maps=shared)
+    code = Code(module, f, target, MAKERS, shared_maps=shared)
     body = _body(code, probe)
     module.functions.append(body)
     place = module.place(target.node.span)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kubebpf.compiler.emit import arguments, maps, members
+from kubebpf.compiler.emit import aggregates, arguments, maps, members
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import Array, Bool, Pointer, String, sizeof
+from kubebpf.compiler.types.model import Aggregate, Array, Bool, Pointer, String, sizeof
 from kubebpf.compiler.types.promote import is_scalar
 
 OPCODES = {"+": "add", "-": "sub", "*": "mul", "&": "and", "|": "or", "^": "xor"}
@@ -24,6 +24,13 @@ def constant(code: Code, expr: typed.Constant) -> Operand:
 def read_variable(code: Code, expr: typed.ReadVariable) -> Operand:
     """`$x`."""
     return code.load(expr.type, code.place(expr.variable), align=8)
+
+
+def read_map(code: Code, expr: typed.ReadMap) -> Operand:
+    """`@m[k]`; an aggregate is added up over the CPUs."""
+    if isinstance(expr.map.value, Aggregate):
+        return aggregates.total(code, expr.map, maps.key_pointer(code, expr.map, expr.key))
+    return maps.read_scalar(code, expr)
 
 
 def load_time(code: Code, expr: typed.LoadTime) -> Operand:
@@ -158,10 +165,8 @@ def step(code: Code, expr: typed.Step) -> Operand:
 
 def block_value(code: Code, expr: typed.BlockValue) -> Operand:
     """`{ …; value }`."""
-    from kubebpf.compiler.emit.statements import statement
-
     for s in expr.statements:
-        statement(code, s)
+        code.statement(s)
     return code.scalar(expr.value) if is_scalar(expr.value.type) else const(0)
 
 
@@ -173,7 +178,7 @@ def size_of(code: Code, expr: typed.SizeOf) -> Operand:
 SCALARS: dict[type, Callable[[Any, Any], Operand]] = {
     typed.Constant: constant,
     typed.ReadVariable: read_variable,
-    typed.ReadMap: maps.read_scalar,
+    typed.ReadMap: read_map,
     typed.LoadTime: load_time,
     typed.Unary: unary,
     typed.Binary: binary,
@@ -193,3 +198,8 @@ SCALARS: dict[type, Callable[[Any, Any], Operand]] = {
     typed.SizeOf: size_of,
     typed.OffsetOf: members.offset_of,
 }
+
+
+def scalar(code: Code, expr: typed.Expr) -> Operand:
+    """The value of any scalar expression, as an i64."""
+    return SCALARS[type(expr)](code, expr)
