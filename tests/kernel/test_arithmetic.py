@@ -197,3 +197,19 @@ def test_swapping_a_tuple_reads_the_old_value() -> None:
 
 def test_unroll() -> None:
     assert run("begin { $x = 1; unroll(10) { $x *= 2; } print($x) }").printed == [1024]
+
+
+def test_actions_as_the_two_sides_of_a_choice() -> None:
+    ran = run(
+        "begin { $x = 3; $x == 3 ? print(1) : print(2); $x == 4 ? exit() : print(5); $x == 3 ? exit() : print(6); print(7); }"
+    )
+    assert ran.printed == [1, 5]
+    assert ran.exit_code == 0
+
+
+def test_variables_of_one_branch_are_its_own() -> None:
+    ran = run(
+        'begin { if (rand >= 0) { $b = "text"; print($b); } else { $b = 5; print($b); } { $c = 1; print($c); '
+        "} { $c = (1, 2); print($c); } }"
+    )
+    assert ran.printed == ["text", 1, pair(1, 2)]

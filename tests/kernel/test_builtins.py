@@ -79,6 +79,7 @@ def test_cpu_is_where_it_runs() -> None:
         ("(boot)", time.CLOCK_BOOTTIME),
         ("(monotonic)", time.CLOCK_MONOTONIC),
         ("(tai)", time.CLOCK_TAI),
+        ("(sw_tai)", time.CLOCK_TAI),
     ],
 )
 def test_nsecs(mode: str, clock: int) -> None:

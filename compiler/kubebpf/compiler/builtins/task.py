@@ -91,7 +91,13 @@ def _emit_comm(code: Code, node: typed.Call) -> Operand:
 
 # --- the clock --------------------------------------------------------------------------------------------------------
 
-CLOCKS = {"boot": Helper.KTIME_GET_BOOT_NS, "monotonic": Helper.KTIME_GET_NS, "tai": Helper.KTIME_GET_TAI_NS}
+# sw_tai approximates TAI for kernels whose programs cannot ask for it, which are older than 6.1: here it is the clock itself.
+CLOCKS = {
+    "boot": Helper.KTIME_GET_BOOT_NS,
+    "monotonic": Helper.KTIME_GET_NS,
+    "tai": Helper.KTIME_GET_TAI_NS,
+    "sw_tai": Helper.KTIME_GET_TAI_NS,
+}
 
 
 def _check_nsecs(t: Typing, node: tree.Call) -> typed.Expr:
