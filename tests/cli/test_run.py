@@ -77,6 +77,28 @@ def test_a_command_is_traced_from_its_first_call_to_its_end(tmp_path: Path) -> N
     assert done.returncode == 0
 
 
+BUSY_THREADS = """
+import threading, time
+
+def spin(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(1000))
+
+threads = [threading.Thread(target=spin, args=(1.5,)) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+def test_all_threads_of_the_command_are_sampled() -> None:
+    program = "profile:hz:199 { @[pid == cpid, tid != pid] = count(); }"
+    done = run("-c", shlex.join([sys.executable, "-c", BUSY_THREADS]), "-f", "json", "-q", "-e", program)
+    counts = json.loads(done.stdout.splitlines()[-1])["data"]["@"]
+    assert set(counts) <= {"true,true", "true,false"}, counts
+    assert counts["true,true"] > 100
+
+
 def test_cpid_is_the_command(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     code = f"import os; open({str(told)!r}, 'w').write(str(os.getpid())); [os.getppid() for _ in range(321)]"

@@ -36,7 +36,12 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 @click.option("-f", "form", type=click.Choice(["text", "json"]), default="text", help="JSON prints one object a line.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write output to a file.")
 @click.option("-c", "--cmd", "command", metavar="CMD", help="Run CMD once the probes are attached; end when it ends.")
-@click.option("-p", "--pid", type=click.IntRange(1), help="Trace this process where the probe allows it; end when it ends.")
+@click.option(
+    "-p",
+    "--pid",
+    type=click.IntRange(1),
+    help="Trace this process, all its threads, at uprobe, profile and software probes; end when it ends.",
+)
 @click.option("--duration", callback=seconds, metavar="TIME", help="End after so long: 5, 500ms, 1m30s.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say how many probes were attached.")
 @click.option("-k", "--warnings", "helper_warnings", is_flag=True, help="Show the errors of BPF helpers.")

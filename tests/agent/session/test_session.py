@@ -5,8 +5,12 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -171,6 +175,35 @@ def test_uprobe_of_another_process_does_not_fire_here() -> None:
         assert by_cookie(session).get(0, 0) == 0
 
 
+def test_events_of_one_process_are_those_of_all_its_threads_and_of_no_other_process() -> None:
+    attach = Attach(5, "count", "software", "software:page-faults:1", {"event": "page-faults", "count": 1})
+    attached, ended = threading.Event(), threading.Event()
+
+    def early() -> None:
+        attached.wait(10)
+        fault(1000)
+        ended.wait(30)
+        fault(1000)
+
+    with ThreadPoolExecutor(2) as threads:
+        waiting = threads.submit(early)
+        with Session(counting(attach, section="perf_event", body=COUNT_BY_COOKIE), Options(pid=os.getpid())) as session:
+            session.start()
+            attached.set()
+            threads.submit(fault, 2000).result()  # by a thread that did not exist yet
+            until(lambda: sum(by_cookie(session).values()) >= 3000, 10)
+            # The start of another Python, a child of ours, takes thousands of page faults.
+            subprocess.run([sys.executable, "-c", "bytearray(1 << 25)"], check=True)
+            session.finish()
+            counted = by_cookie(session)
+            ended.set()
+            waiting.result()
+            assert by_cookie(session) == counted
+    # The kernel gives inherited events no cookie. What the threads' own memory takes comes on top.
+    assert set(counted) == {0, 5}
+    assert 3000 <= sum(counted.values()) < 4500
+
+
 def test_interval_ticks_on_one_cpu_and_profile_on_all() -> None:
     attaches = (
         Attach(0, "count", "interval", "interval:ms:20", {"period_ns": 20_000_000}),
@@ -192,14 +225,21 @@ def test_interval_ticks_on_one_cpu_and_profile_on_all() -> None:
     assert counted[0] * cpus / 2 <= counted[1] <= cpus * most
 
 
-def test_software_event_fires_every_count() -> None:
-    attach = Attach(0, "count", "software", "software:page-faults:10", {"event": "page-faults", "count": 10})
-    pages, page = 2000, os.sysconf("SC_PAGE_SIZE")
-    with Session(counting(attach, section="perf_event", body=COUNT_BY_COOKIE)) as session, mmap.mmap(-1, pages * page) as block:
+def fault(pages: int) -> None:
+    """Touch so many pages of new memory."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    with mmap.mmap(-1, pages * page) as block:
         block.madvise(mmap.MADV_NOHUGEPAGE)
-        session.start()
         for start in range(0, pages * page, page):
             block[start] = 1
+
+
+def test_software_event_fires_every_count() -> None:
+    attach = Attach(0, "count", "software", "software:page-faults:10", {"event": "page-faults", "count": 10})
+    pages = 2000
+    with Session(counting(attach, section="perf_event", body=COUNT_BY_COOKIE)) as session:
+        session.start()
+        fault(pages)
         session.finish()
         # Each CPU counts for itself, so each may hold back up to nine faults; other processes' faults come on top.
         assert by_cookie(session)[0] >= pages // 10 - (os.cpu_count() or 1)

@@ -17,7 +17,8 @@ HARDWARE, SOFTWARE, TRACEPOINT, BREAKPOINT = 0, 1, 2, 5  # enum perf_type_id
 CPU_CLOCK = 0  # enum perf_sw_ids
 
 _CLOEXEC = 8  # PERF_FLAG_FD_CLOEXEC
-_DISABLED, _FREQUENCY = 1 << 0, 1 << 10  # bits of perf_event_attr's flags
+# Bits of perf_event_attr's flags.
+_DISABLED, _INHERIT, _FREQUENCY, _THREADS_ONLY = 1 << 0, 1 << 1, 1 << 10, 1 << 35
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class PerfEvent:
         period: fire after so many; for CPU_CLOCK in nanoseconds (the kernel waits at least 10 us).
         frequency: or fire so many times a second, at most kernel.perf_event_max_sample_rate.
         bp_type, bp_address, bp_length: of a BREAKPOINT.
+        threads: count also in the threads that the task starts later, and in theirs (inherit_thread, Linux 5.13).
     """
 
     type: int
@@ -39,6 +41,7 @@ class PerfEvent:
     bp_type: int = 0
     bp_address: int = 0
     bp_length: int = 0
+    threads: bool = False
 
 
 def open_perf_event(event: PerfEvent, cpu: int, pid: int = -1) -> int:
@@ -47,7 +50,7 @@ def open_perf_event(event: PerfEvent, cpu: int, pid: int = -1) -> int:
     Args:
         event: what to count.
         cpu: which CPU; -1 for every CPU that `pid` runs on.
-        pid: which process; -1 for all (then cpu is not -1).
+        pid: which thread; a process's number is that of its first. -1 for all tasks (then cpu is not -1).
 
     Returns:
         a file descriptor, closed on exec. The caller closes it, or gives it to a link.
@@ -60,12 +63,13 @@ def open_perf_event(event: PerfEvent, cpu: int, pid: int = -1) -> int:
 
 
 def _attributes(event: PerfEvent) -> dict[str, int]:
+    threads = _INHERIT | _THREADS_ONLY if event.threads else 0
     return {
         "type": event.type,
         "size": ffi.sizeof("struct perf_event_attr"),
         "config": event.config,
         "sample_period": event.frequency or event.period,
-        "flags": _DISABLED | (_FREQUENCY if event.frequency else 0),
+        "flags": _DISABLED | threads | (_FREQUENCY if event.frequency else 0),
         "wakeup_events": 1,
         "bp_type": event.bp_type,
         "config1": event.bp_address,

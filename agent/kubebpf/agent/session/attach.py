@@ -9,8 +9,8 @@ begin and end have no place: their programs are run, once, by the session.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from errno import EINVAL
+from dataclasses import dataclass, replace
+from errno import EINVAL, ESRCH
 from typing import Literal
 
 from kubebpf.agent.libbpf.errors import LibbpfError
@@ -28,6 +28,7 @@ from kubebpf.agent.session.points import (
     functions,
     online_cpus,
     raw_tracepoints,
+    threads,
     tracepoints,
 )
 from kubebpf.compiler.artifact.manifest import Attach
@@ -98,7 +99,7 @@ def _interval(program: Program, point: Point, options: Options) -> Iterator[Link
 
 
 def _profile(program: Program, point: Point, options: Options) -> Iterator[Link]:
-    return _every_cpu(program, point, _clock(point.target), options)
+    return _sampled(program, point, _clock(point.target), options)
 
 
 def _software(program: Program, point: Point, options: Options) -> Iterator[Link]:
@@ -107,12 +108,29 @@ def _software(program: Program, point: Point, options: Options) -> Iterator[Link
         raise MissingProbeError(point.name, f"no software event {name}")
     known = _SOFTWARE[name]
     event = PerfEvent(SOFTWARE, known.config, period=int(point.target.get("count", 0)) or known.count)
-    return _every_cpu(program, point, event, options)
+    return _sampled(program, point, event, options)
 
 
-def _every_cpu(program: Program, point: Point, event: PerfEvent, options: Options) -> Iterator[Link]:
-    pid = -1 if options.pid is None else options.pid
-    return (_perf(program, point, event, cpu, pid) for cpu in online_cpus())
+def _sampled(program: Program, point: Point, event: PerfEvent, options: Options) -> Iterator[Link]:
+    if options.pid is None:
+        return (_perf(program, point, event, cpu, -1) for cpu in online_cpus())
+    return _every_thread(program, point, event, options.pid)
+
+
+def _every_thread(program: Program, point: Point, event: PerfEvent, pid: int) -> Iterator[Link]:
+    """An event belongs to a thread: one for each that is there, and those follow the threads that each of them starts.
+
+    The threads are listed once: of one that starts meanwhile it cannot be told whether it inherited an event already.
+    Inherited events have the cookie 0 (Linux 6.18); no generated program of these providers asks for it.
+    """
+    inheriting = replace(event, threads=True)
+    for thread in threads(pid):
+        try:
+            yield _perf(program, point, inheriting, -1, thread)
+        except LibbpfError as error:
+            # The process lives on without a thread that has ended since the list was made.
+            if error.errno != ESRCH or thread == pid:
+                raise
 
 
 def _perf(program: Program, point: Point, event: PerfEvent, cpu: int, pid: int) -> Link:

@@ -64,6 +64,14 @@ def online_cpus() -> list[int]:
     return _cpu_list(Path("/sys/devices/system/cpu/online").read_text())
 
 
+def threads(pid: int) -> list[int]:
+    """The numbers of a process's threads; the process's own, alone, when it is gone or hidden."""
+    try:
+        return sorted(int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return [pid]
+
+
 def _cpu_list(text: str) -> list[int]:
     # Documentation/admin-guide/cputopology.rst: "0-3,7"
     ranges = [part.partition("-") for part in text.strip().split(",") if part]
