@@ -42,7 +42,7 @@ def ask(cpu: int, together: Barrier) -> None:
 
 def test_keys_made_by_several_cpus_at_once() -> None:
     cpus = sorted(os.sched_getaffinity(0))[:4]
-    text = f"""config = {{ max_map_keys = 100000 }}
+    text = f"""config = {{ max_map_keys = 8192 }}
     tracepoint:syscalls:sys_enter_getpgid /args.pid >= {FIRST}/ {{
         @n[args.pid] = count(); @s[args.pid] = sum(args.pid); @a[args.pid] = avg(args.pid);
         @low[args.pid] = min(args.pid); @high[args.pid] = max(args.pid); @h[args.pid] = hist(args.pid); @last[args.pid]++;

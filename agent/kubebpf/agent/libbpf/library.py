@@ -45,7 +45,7 @@ class Messages:
         return next((line for line in warnings if _MEMLOCK not in line), "")
 
 
-# Every load without CAP_SYS_RESOURCE begins with this warning, and kernels since 5.11 account BPF memory elsewhere: it is no cause.
+# Every load without CAP_SYS_RESOURCE begins with this warning. Kernels since 5.11 account BPF memory elsewhere: it is no cause.
 _MEMLOCK = "RLIMIT_MEMLOCK"
 
 

@@ -23,6 +23,8 @@ from kubebpf.agent.libbpf.map import BpfMap
 from kubebpf.agent.libbpf.program import Program
 from kubebpf.agent.libbpf.verifier import refused
 
+NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, include/uapi/linux/bpf.h
+
 
 class BpfObject:
     """An object that is open; `load` brings it into the kernel."""
@@ -61,6 +63,16 @@ class BpfObject:
             LibbpfError: the object is loaded already.
         """
         check(lib().bpf_map__set_max_entries(self._maps[name], entries), "bpf_map__set_max_entries", subject=name)
+
+    def preallocate(self, name: str) -> None:
+        """Have a hash map's memory taken at the load, whatever the object says, so that making a key cannot fail for want of it.
+
+        Raises:
+            KeyError: there is no such map.
+            LibbpfError: the object is loaded already.
+        """
+        flags = lib().bpf_map__map_flags(self._maps[name]) & ~NO_PREALLOC
+        check(lib().bpf_map__set_map_flags(self._maps[name], flags), "bpf_map__set_map_flags", subject=name)
 
     def load(self) -> Messages:
         """Make the maps, relocate and verify the programs.

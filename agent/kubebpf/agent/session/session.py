@@ -29,6 +29,7 @@ from kubebpf.agent.session.counters import Counters, read_sites
 from kubebpf.agent.session.errors import AttachError, MissingProbeError
 from kubebpf.agent.session.facts import check_parameters
 from kubebpf.agent.session.loaded import Loaded, loaded
+from kubebpf.agent.session.memory import can_preallocate
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.points import Node, Point, Target, number
 from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of
@@ -234,6 +235,9 @@ class Session:
             fill(opened.initial_value(CONSTANTS), self.manifest, self.options)
         if RING in opened.map_names and (size := self._ring_bytes()):
             opened.set_max_entries(RING, size)
+        for schema in self.manifest.maps:
+            if can_preallocate(schema):
+                opened.preallocate(schema.symbol)
         self.points = self._find(opened)
         self._names |= {point.cookie: point.name for point in self.points}
 
