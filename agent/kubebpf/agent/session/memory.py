@@ -1,9 +1,10 @@
 """How much memory a map takes on this node, and whether it is taken at the load.
 
-A hash map that is not preallocated takes memory for a key when a program makes it, from a small reserve of each CPU that the kernel refills
-behind the program's back (kernel/bpf/memalloc.c). Many new keys in a burst find that reserve empty: the update fails with ENOMEM, and
-is counted, but it is lost. Histograms under a key are large, and a node with many CPUs cannot take 4096 of them for each; so the
-object leaves them on demand, and the node, which knows how many CPUs it has, takes the memory where it is affordable.
+A hash map that is not preallocated takes memory for a key when a program makes it, from a small reserve of each CPU that the
+kernel refills behind the program's back (kernel/bpf/memalloc.c). Many new keys in a burst find that reserve empty: the
+update fails with ENOMEM, which is counted, but the event is lost. Histograms under a key are large, and a node with many
+CPUs cannot take 4096 of them for each; so the object leaves them on demand, and the node, which knows its CPUs, takes the
+memory where it can afford it.
 """
 
 from __future__ import annotations
