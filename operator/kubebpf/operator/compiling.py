@@ -75,6 +75,7 @@ class Worker:
         """
         if self._process and self._process.returncode is None:
             return
+        await self.stop()
         arguments = [str(self._config.limits.memory), *([str(self._config.btf)] if self._config.btf else [])]
         # The process that sees users' text gets nothing that it does not need, no credentials above all.
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
@@ -92,11 +93,15 @@ class Worker:
 
     async def stop(self) -> None:
         """End the process."""
-        if self._process and self._process.returncode is None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
             with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-        self._process = None
+                process.kill()
+        # Before the wait: asyncio says that a process has ended when its pipes have, and a pipe with an unread answer never ends.
+        process._transport.close()  # type: ignore[attr-defined]
+        await process.wait()
 
     async def compile(self, request: Request) -> Json:
         """The worker's answer to one request.
