@@ -18,7 +18,7 @@ run: $(VENV)/installed-all ## trace this machine for five seconds (examples/sysc
 test: $(VENV)/installed-dev ## everything: lint, types, unit, kernel and cluster tests, none skipped
 	@hack/prepare-machine.sh test
 	@$(MAKE) --no-print-directory lint
-	$(ROOT) env KUBEBPF_NO_SKIP=1 $(BIN)/pytest $(ARGS)
+	$(ROOT) env KUBEBPF_NO_SKIP=1 hack/run-tests.sh $(BIN)/pytest $(ARGS)
 
 unit: $(VENV)/installed-dev ## the tests that need neither root nor a cluster
 	$(BIN)/pytest -m "not kernel and not cluster and not vm" $(ARGS)
