@@ -96,7 +96,7 @@ def test_equal_texts_give_equal_bytes_in_every_process() -> None:
 
 
 def test_a_second_compilation_gets_relocations_of_its_own() -> None:
-    """LLVM's table of CO-RE accesses outlives a module (target.new_suffix): a second module with the same access used to crash
+    """LLVM's table of CO-RE accesses outlives a module (target.SUFFIX): a second module with the same access used to crash
     in it."""
     from support.core import relocations
 
@@ -168,3 +168,9 @@ def test_attach_points_are_told_as_written() -> None:
 def test_verifier_logs_quote_the_text() -> None:
     """The source is embedded in the debug information, as the lines that the kernel prints beside instructions."""
     assert b"@needle = count();" in compiled(f"{GETPPID} {{\n  @needle = count();\n}}").elf
+
+
+def test_one_text_can_be_run_through_llvm_twice() -> None:
+    """As for programs so large that their instructions are counted first."""
+    text = "".join(f"tracepoint:syscalls:sys_enter_getppid {{ @a{n}[curtask.tgid, comm] = hist(nsecs); }}\n" for n in range(40))
+    assert compiled(text).elf == compiled(text).elf

@@ -79,7 +79,7 @@ def test_too_large_values_are_a_diagnostic(small: KernelView) -> None:
 
 def test_broken_code_is_an_exception_and_not_the_end_of_the_process() -> None:
     with pytest.raises(target.EmitError):
-        target.to_object("this is no IR", target.new_suffix())
+        target.to_object("this is no IR")
     wrong = (
         "declare i64 @llvm.bpf.preserve.type.info(i32, i64 immarg)\n!llvm.module.flags = !{!0}\n!0 = !{i32 2, "
         '!"Debug Info Version", i32 3}\n'
@@ -87,7 +87,6 @@ def test_broken_code_is_an_exception_and_not_the_end_of_the_process() -> None:
     with pytest.raises(target.EmitError, match="incorrect return type"):
         target.to_object(
             wrong + "define i64 @f() { %x = call i64 @llvm.bpf.preserve.type.info(i32 0, i64 1)\n ret i64 %x }",
-            target.new_suffix(),
         )
 
 
@@ -101,7 +100,7 @@ def test_broken_code_is_an_exception_and_not_the_end_of_the_process() -> None:
     ],
 )  # fmt: skip
 def test_depth_is_read_from_the_instructions(body: str, depth: int) -> None:
-    elf = target.to_object(f'define i64 @f(ptr %c) section "raw_tp" {{\n {body}\n}}', target.new_suffix())
+    elf = target.to_object(f'define i64 @f(ptr %c) section "raw_tp" {{\n {body}\n}}')
     assert stack.deepest(elf) == depth
 
 

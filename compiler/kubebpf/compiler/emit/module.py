@@ -10,7 +10,7 @@ from kubebpf.compiler.emit.describe import aggregate_layout, describe, storage_s
 from kubebpf.compiler.emit.helpers import BPF_F_NO_PREALLOC, MapType
 from kubebpf.compiler.emit.ir import Function, Operand, const, quoted
 from kubebpf.compiler.emit.relocations import Relocations
-from kubebpf.compiler.emit.target import new_suffix
+from kubebpf.compiler.emit.target import SUFFIX
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.syntax.span import Source, Span
 from kubebpf.compiler.types.model import Aggregate, round_up, sizeof
@@ -62,8 +62,7 @@ class Module:
 
     def __post_init__(self) -> None:
         self.debug = Debug(self.source)
-        self.suffix = new_suffix()
-        self.relocations = Relocations(self.debug, self.suffix)
+        self.relocations = Relocations(self.debug, SUFFIX)
 
     # -- places --------------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def emit(program: typed.Program, source: Source, options: CompileOptions, settin
         ir = module.ir(manifest)
         if sum(map(len, module.functions)) > LARGE and (length := llvm.longest_function(ir)) > LONGEST:
             raise TooLargeError("instructions in one probe", length, LONGEST)
-        elf = llvm.to_object(ir, module.suffix)
+        elf = llvm.to_object(ir)
         needed, limit = stack.deepest(elf), stack.LIMIT - (stack.CALLEE if module.calls_back else 0)
         if needed <= limit:
             return Artifact(elf, manifest)

@@ -19,13 +19,12 @@ LAYOUT = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
 # with a
 # suffix of its own, as wide as all others, and `to_object` turns it into zeros again: names end at a zero, and equal modules
 # stay equal.
-_modules = itertools.count(1)
-_SUFFIX = "___kb{:08x}"
+_runs = itertools.count(1)
+SUFFIX = "___kb00000000"  # what a module appends to the names of the structs that it relocates
 
 
-def new_suffix() -> str:
-    """What a module appends to the names of the structs that it relocates."""
-    return _SUFFIX.format(next(_modules))
+def _fresh_suffix() -> str:
+    return f"___kb{next(_runs):08x}"
 
 
 class EmitError(Exception):
@@ -49,13 +48,16 @@ def _machine() -> llvm.TargetMachine:
     return llvm.Target.from_triple(TRIPLE).create_target_machine(cpu=CPU, opt=2)
 
 
-def optimise(ir: str) -> llvm.ModuleRef:
+def optimise(ir: str) -> tuple[llvm.ModuleRef, str]:
     """Parse, verify and optimise a module.
 
+    Returns: the module, and what stands in it for SUFFIX: each run has its own, even of one text.
     Raises:
         EmitError: the text is not valid IR.
     """
     machine = _machine()  # sets the options that the parser goes by
+    suffix = _fresh_suffix()
+    ir = ir.replace(SUFFIX, suffix)
     try:
         module = llvm.parse_assembly(f'target triple = "{TRIPLE}"\ntarget datalayout = "{LAYOUT}"\n{ir}')
         module.verify()
@@ -63,24 +65,23 @@ def optimise(ir: str) -> llvm.ModuleRef:
         raise EmitError(str(error)) from error
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     builder.getModulePassManager().run(module, builder)
-    return module
+    return module, suffix
 
 
-def to_object(ir: str, suffix: str) -> bytes:
-    """The ELF object of a module's IR text. Texts that are equal but for the suffix give equal bytes.
+def to_object(ir: str) -> bytes:
+    """The ELF object of a module's IR text. Equal texts give equal bytes.
 
-    Args:
-        suffix: what `new_suffix` gave for this module.
     Raises:
         EmitError: the text is not valid IR.
     """
-    name = suffix.encode()
-    return bytes(_machine().emit_object(optimise(ir))).replace(name, b"\0" * len(name))
+    module, suffix = optimise(ir)
+    return bytes(_machine().emit_object(module)).replace(suffix.encode(), b"\0" * len(suffix))
 
 
 def to_assembly(ir: str) -> str:
     """BPF assembly of a module, for a person to read."""
-    return str(_machine().emit_assembly(optimise(ir)))
+    module, suffix = optimise(ir)
+    return str(_machine().emit_assembly(module)).replace(suffix, "")
 
 
 def longest_function(ir: str) -> int:
