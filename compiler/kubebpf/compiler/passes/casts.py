@@ -28,7 +28,6 @@ from kubebpf.compiler.types.model import (
     Origin,
     Pointer,
     Resolved,
-    Space,
     String,
     Struct,
     Tuple,
@@ -226,8 +225,3 @@ def _to_array(t: Typing, node: tree.Node, operand: typed.Expr, to: Array) -> typ
     if isinstance(found, Array) and sizeof(found) == sizeof(to):
         return typed.Convert(span=node.span, type=to, operand=operand)
     return t.bad(node, BadCast(span=node.span, found=str(found), wanted=str(to)))
-
-
-def user_space(pointer: Pointer) -> Pointer:
-    """The same pointer into user memory."""
-    return Pointer(pointer.target, Space.USER)
