@@ -3,7 +3,7 @@
 compilation = compile_script('begin { print(1) }', KernelView.running(), CompileOptions())
 compilation.artifact.elf, compilation.report.errors
 
-text -> parse -> read_config -> declare_maps -> infer -> finish -> emit -> Artifact
+text -> parse -> expand (macros) -> read_config -> declare_maps -> infer -> finish -> emit -> Artifact
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.passes.config import read_config
 from kubebpf.compiler.passes.declarations import check_declared, declare_maps, refuse_unbuilt
+from kubebpf.compiler.passes.macros import expand
 from kubebpf.compiler.passes.typing import Typing, infer
 from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.syntax.limits import check_depth
 from kubebpf.compiler.syntax.parser import parse
 from kubebpf.compiler.syntax.span import Source, Span
 from kubebpf.compiler.types import typed
@@ -87,6 +89,9 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
     source = Source(options.source_name, text)
     report = Report([source])
     syntax = parse(source, report)
+    if not report.errors:
+        syntax = expand(syntax, report)
+        check_depth(syntax, report)
     settings = read_config(syntax.config, report)
     if report.errors:
         return Checked(None, settings, report)

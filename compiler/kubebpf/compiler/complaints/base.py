@@ -10,6 +10,7 @@ report.add(UnknownVariable(span=node.span, name="$x", help=("did you mean $y?",)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
@@ -17,6 +18,13 @@ from typing import ClassVar, Literal
 from kubebpf.compiler.syntax.span import Source, Span
 
 Severity = Literal["error", "warning"]
+
+_OF_A_MACRO = re.compile(r"(\$[A-Za-z_]\w*)#\d+")
+
+
+def plain(text: str) -> str:
+    """Variables of macros by the names that they have there: expansion puts a number behind them, so that none meet."""
+    return _OF_A_MACRO.sub(r"\1", text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +55,7 @@ class Complaint:
     @property
     def message(self) -> str:
         """The title with the fields of the complaint filled in."""
-        return self.title.format(**{f.name: getattr(self, f.name) for f in fields(self)})
+        return plain(self.title.format(**{f.name: getattr(self, f.name) for f in fields(self)}))
 
     @property
     def code(self) -> str:

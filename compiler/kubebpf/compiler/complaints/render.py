@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from unicodedata import combining, east_asian_width
 
-from kubebpf.compiler.complaints.base import Complaint, Note, Report
+from kubebpf.compiler.complaints.base import Complaint, Note, Report, plain
 from kubebpf.compiler.syntax.span import Position, Source, Span
 
 _MAX_WIDTH = 400  # Characters shown of one line. A program can be one line of a megabyte.
 _MAX_LINES = 12
 _MAX_MESSAGE = 2000
+_MAX_CALLS = 8  # Macro calls shown inside each other: the innermost ones and the outermost.
 
 
 def render_all(report: Report) -> str:
@@ -30,8 +31,8 @@ def render_all(report: Report) -> str:
 def render(complaint: Complaint, sources: Sequence[Source]) -> str:
     """One diagnostic as text, without a newline at the end."""
     lines = _placed(complaint.span, complaint.severity.upper(), complaint.message, sources)
-    lines += [f"HINT: {_printable(hint)}" for hint in complaint.help]
-    for note in complaint.notes:
+    lines += [f"HINT: {_printable(plain(hint))}" for hint in complaint.help]
+    for note in _notes(complaint):
         lines += _note(note, sources)
     return "\n".join(lines)
 
@@ -39,9 +40,16 @@ def render(complaint: Complaint, sources: Sequence[Source]) -> str:
 def to_json(complaint: Complaint, sources: Sequence[Source]) -> dict[str, object]:
     """One diagnostic as data for JSON output."""
     place = _json_place(complaint.span, sources)
-    notes = [{"message": n.text} | (_json_place(n.span, sources) if n.span else {}) for n in complaint.notes]
+    notes = [{"message": n.text} | (_json_place(n.span, sources) if n.span else {}) for n in _notes(complaint)]
     head = {"severity": complaint.severity, "code": complaint.code, "message": _encodable(complaint.message)}
-    return {**head, **place, "help": list(complaint.help), "notes": notes}
+    return {**head, **place, "help": list(map(plain, complaint.help)), "notes": notes}
+
+
+def _notes(complaint: Complaint) -> list[Note]:
+    """The notes, and where the macro was called in whose body the place is."""
+    calls = list(complaint.span.calls())
+    shown = calls if len(calls) <= _MAX_CALLS else [*calls[: _MAX_CALLS - 1], calls[-1]]
+    return [*complaint.notes, *(Note(text="expanded from here", span=call) for call in shown)]
 
 
 def _json_place(span: Span, sources: Sequence[Source]) -> dict[str, object]:

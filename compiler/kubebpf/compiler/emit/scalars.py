@@ -9,7 +9,7 @@ from kubebpf.compiler.emit import aggregates, arguments, maps, members
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import Aggregate, Array, Bool, Pointer, String, sizeof
+from kubebpf.compiler.types.model import VOID, Aggregate, Array, Bool, Pointer, String, sizeof
 from kubebpf.compiler.types.promote import is_scalar
 
 OPCODES = {"+": "add", "-": "sub", "*": "mul", "&": "and", "|": "or", "^": "xor"}
@@ -167,7 +167,10 @@ def block_value(code: Code, expr: typed.BlockValue) -> Operand:
     """`{ …; value }`."""
     for s in expr.statements:
         code.statement(s)
-    return code.scalar(expr.value) if is_scalar(expr.value.type) else const(0)
+    if is_scalar(expr.value.type) or expr.value.type == VOID:
+        return code.scalar(expr.value)
+    code.address(expr.value)  # for its effects: a value that lies in memory is asked for with `into`
+    return const(0)
 
 
 def size_of(code: Code, expr: typed.SizeOf) -> Operand:

@@ -61,7 +61,6 @@ def refuse_unbuilt(program: tree.Program, report: Report) -> None:
     pieces = (
         ("a C definition", program.c_definitions),
         ("import", program.imports),
-        ("macro", program.macros),
         ("fn", program.functions),
     )
     for what, nodes in pieces:

@@ -8,6 +8,7 @@ Position(line=1, column=9)
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,15 +21,24 @@ class Span:
         start: offset of the first character (0-based).
         end: offset behind the last character.
         file: index of the source in the program's list of sources (0 is the program itself, others are imports).
+        via: inside a macro's body, the call that put it there; that may lie in a body itself.
     """
 
     start: int
     end: int
     file: int = 0
+    via: Span | None = None
 
     def to(self, other: Span) -> Span:
         """The smallest span that covers this one and `other` (both of one file)."""
-        return Span(min(self.start, other.start), max(self.end, other.end), self.file)
+        return Span(min(self.start, other.start), max(self.end, other.end), self.file, self.via)
+
+    def calls(self) -> Iterator[Span]:
+        """The macro calls that it was expanded from, the innermost first."""
+        via = self.via
+        while via is not None:
+            yield via
+            via = via.via
 
 
 @dataclass(frozen=True, slots=True, order=True)
