@@ -83,7 +83,8 @@ for text in sys.stdin.read().split("\\0"):
 def test_equal_texts_give_equal_bytes_in_every_process() -> None:
     texts = list(CORPUS.values())
     expected = [compiled(text).digest for text in texts]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONHASHSEED": "7"}
+    folders = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": folders, "PYTHONHASHSEED": "7"}
     done = subprocess.run(
         [sys.executable, "-c", PRINT_DIGESTS],
         input="\0".join(reversed(texts)),

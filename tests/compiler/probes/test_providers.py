@@ -39,6 +39,9 @@ def target(attach_point: str, view: KernelView) -> tuple[str, str, dict[str, str
         ("uprobe:/bin/sh:0x10", "uprobe", "uprobe:/bin/sh:0x10", {"path": "/bin/sh", "function": "", "offset": 16}),
         ("uprobe:/bin/sh:cpp:main", "uprobe", "uprobe:/bin/sh:cpp:main",
          {"path": "/bin/sh", "function": "main", "offset": 0, "language": "cpp"}),
+        ("u:/bin/sh@main.c:7:3", "uprobe", "uprobe:/bin/sh@main.c:7:3",
+         {"path": "/bin/sh", "function": "", "offset": 0, "source": "main.c", "line": 7, "column": 3}),
+        ("U:libc:libc:setjmp", "usdt", "usdt:libc:libc:setjmp", {"path": "libc", "namespace": "libc", "name": "setjmp"}),
         ("ur:/bin/sh:main", "uretprobe", "uretprobe:/bin/sh:main", {"path": "/bin/sh", "function": "main", "offset": 0}),
     ],
 )  # fmt: skip
@@ -47,7 +50,16 @@ def test_targets(written: str, provider: str, text: str, parts: dict[str, str | 
 
 
 @pytest.mark.parametrize(
-    "written", ["tracepoint:sched:*", "tracepoint:*:sched_switch", "uprobe:/bin/sh:ma*", "uprobe:/lib/lib*:main"]
+    "written",
+    [
+        "tracepoint:sched:*",
+        "tracepoint:*:sched_switch",
+        "uprobe:/bin/sh:ma*",
+        "uprobe:/lib/lib*:main",
+        "usdt:/bin/sh:x",
+        "usdt:/bin/sh:*:x",
+        "usdt::a:x",
+    ],
 )
 def test_wildcards_are_left_to_the_node(written: str, small: KernelView) -> None:
     assert target(written, small)[3]
@@ -79,10 +91,7 @@ def test_every_provider_that_is_built_has_a_spelling() -> None:
 
 
 def test_other_providers_are_refused_clearly(small: KernelView) -> None:
-    assert (
-        codes("kprobe:f { } fentry:f { } usdt:/bin/sh:x { } iter:task { } watchpoint:0x1000:8:w { }", small)
-        == ["NotBuiltYet"] * 5
-    )
+    assert codes("kprobe:f { } fentry:f { } iter:task { } watchpoint:0x1000:8:w { }", small) == ["NotBuiltYet"] * 4
 
 
 @pytest.mark.parametrize(

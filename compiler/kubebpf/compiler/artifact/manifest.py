@@ -15,6 +15,8 @@ from kubebpf.compiler.artifact.types import DAggregate, Desc, desc_from_json, fr
 SECTION = "kubebpf.manifest"
 RING = "kb_ring"  # BPF_MAP_TYPE_RINGBUF; present only when the program sends events
 SITES = "kb_sites"  # PERCPU_ARRAY, value {u64 count, s64 last return code}; entry 0: events lost to a full ring; then `sites`
+OPERANDS = "kb_usdt"  # HASH, u64 attach cookie -> the records of artifact/operands.py; present when a usdt probe reads arguments
+SYMBOLS = "kb_symbols"  # HASH, u64 attach cookie -> s64 each: how far behind the probed instruction a symbol of uaddr() lies
 SCOPE = "kb_scope"  # HASH, u64 cgroup id -> u64; present only in scoped objects
 CONSTANTS = ".rodata.kb"  # the map (ELF section) of the load-time constants
 
@@ -41,9 +43,10 @@ class Attach:
         text: the attach point as written, the provider spelled out: what `probe` prints when there is no wildcard.
         target: the provider's parts: tracepoint {category, event}; rawtracepoint {event}; interval, profile
             {period_ns} or {hz}; software {event, count}; uprobe, uretprobe {path, function, offset} (function "" for a bare
-            offset).
+            offset; `language` when one is given); usdt {path, namespace, name}.
         wildcard: the node expands the target; every match is attached with a cookie of its own.
         place: where it stands in the text.
+        symbols: what uaddr() asks in it; their distances are values of the map SYMBOLS, in this order.
     """
 
     probe: int
@@ -53,6 +56,7 @@ class Attach:
     target: dict[str, str | int]
     wildcard: bool = False
     place: Place | None = None
+    symbols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +249,17 @@ def _place(data: dict[str, Any] | None) -> Place | None:
 
 def _manifest(data: dict[str, Any]) -> Manifest:
     rest = dict(data)
-    rest["attaches"] = tuple(Attach(**(a | {"place": _place(a["place"])})) for a in data["attaches"])
+    rest["attaches"] = tuple(_attach(a) for a in data["attaches"])
     rest["maps"] = tuple(_map(m) for m in data["maps"])
     rest["events"] = tuple(_event(e) for e in data["events"])
     rest["constants"] = tuple(Constant(**c) for c in data["constants"])
     rest["sites"] = tuple(Site(s["kind"], s["helper"], _place(s["place"])) for s in data["sites"])
     rest["config"] = Config(**data["config"])
     return Manifest(**(rest | {name: tuple(data[name]) for name in ("strings", "features", "unsafe")}))
+
+
+def _attach(a: dict[str, Any]) -> Attach:
+    return Attach(**(a | {"place": _place(a["place"]), "symbols": tuple(a["symbols"])}))
 
 
 def _map(m: dict[str, Any]) -> MapSchema:

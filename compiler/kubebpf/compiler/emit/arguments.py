@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kubebpf.compiler.emit import operands
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.kernel.tracepoints import TracepointField
+from kubebpf.compiler.probes.record import Operand as UsdtOperand
 from kubebpf.compiler.probes.record import RawArgument, Register
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Array, Field, Space, Struct, sizeof
@@ -37,9 +39,17 @@ def scalar(code: Code, expr: typed.Argument) -> Operand:
             return code.extend(word, expr.type)
         case Register(role=role):
             return code.f.load("i64", code.f.offset(code.f.parameter, _register(code, role)), align=8)
+        case UsdtOperand(index=index):
+            return operands.usdt(code, index)
         case TracepointField() as field:
             return _tracepoint_scalar(code, expr, field)
     return const(0)  # an offline view knows the argument's name at most
+
+
+def instruction_pointer(code: Code) -> Operand:
+    """Where the traced program is."""
+    offset = REGISTERS[code.module.options.arch].instruction_pointer
+    return code.f.load("i64", code.f.offset(code.f.parameter, offset), align=8)
 
 
 def _register(code: Code, role: str) -> int:

@@ -64,6 +64,7 @@ class Code:
     makers: Makers
     shared_maps: frozenset[int] = frozenset()  # the maps whose updates another program can interrupt, by identity
     variables: dict[int, Operand] = field(default_factory=dict)
+    symbols: list[str] = field(default_factory=list)  # what uaddr() asks
     exit: Label = field(default_factory=lambda: Label("exit"))  # ends the body
     leave: Label = field(default_factory=lambda: Label("leave"))  # ends the program before its body has begun
     destination: Operand = NULL  # where a builtin writes a value that lives in memory

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kubebpf.compiler.artifact import manifest as m
+from kubebpf.compiler.artifact import operands
 from kubebpf.compiler.emit.debug import Debug
 from kubebpf.compiler.emit.describe import aggregate_layout, describe, storage_size, storage_type
 from kubebpf.compiler.emit.helpers import BPF_F_NO_PREALLOC, MapType
@@ -52,6 +53,8 @@ class Module:
     functions: list[str] = field(default_factory=list)
     rings: bool = False
     counted: bool = False
+    usdt: bool = False  # whether a usdt probe reads arguments
+    symbols: int = 0  # the most symbols that a probe asks uaddr() for
     scratch_size: int = 0
     scratch_entries: int = 0
     frugal: bool = False  # spare the stack: an attempt without that took too much
@@ -125,6 +128,10 @@ class Module:
             lines.append(self._map(m.RING, MapType.RINGBUF, 0, 0, RING_BYTES))
         if self.counted:
             lines.append(self._map(m.SITES, MapType.PERCPU_ARRAY, 4, 16, len(self.sites)))
+        if self.usdt:
+            lines.append(self._map(m.OPERANDS, MapType.HASH, 8, operands.COUNT * operands.BYTES, len(self.attaches)))
+        if self.symbols:
+            lines.append(self._map(m.SYMBOLS, MapType.HASH, 8, 8 * self.symbols, len(self.attaches)))
         if self.options.scoped:
             lines.append(self._map(m.SCOPE, MapType.HASH, 8, 8, SCOPE_ENTRIES, BPF_F_NO_PREALLOC))
         if self.scratch_size:

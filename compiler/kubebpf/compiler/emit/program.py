@@ -119,7 +119,9 @@ def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[
     body = _body(code, probe)
     module.functions.append(body)
     place = module.place(target.node.span)
-    module.attaches.append(Attach(number, name, target.provider.name, target.text, dict(target.parts), target.wildcard, place))
+    symbols, module.symbols = tuple(code.symbols), max(module.symbols, len(code.symbols))
+    parts = dict(target.parts)
+    module.attaches.append(Attach(number, name, target.provider.name, target.text, parts, target.wildcard, place, symbols))
 
 
 def _body(code: Code, probe: typed.Probe) -> str:

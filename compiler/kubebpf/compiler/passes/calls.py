@@ -7,6 +7,7 @@ str(arg0, 16)  -> STR.check(...)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.registry import BUILTINS
@@ -47,6 +48,7 @@ def _numbered_argument(name: str) -> Builtin | None:
 
 def call(t: Typing, node: tree.Call) -> typed.Expr:
     """`name(arguments)`."""
+    node = replace(node, name=node.name.removeprefix("__builtin_"))
     builtin = BUILTINS.get(node.name)
     if builtin is None:
         return t.bad(node, UnknownFunction(span=node.name_span, name=node.name, help=did_you_mean(node.name, BUILTINS)))

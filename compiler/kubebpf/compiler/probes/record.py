@@ -52,6 +52,13 @@ class Register:
     role: str
 
 
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """Argument `index` of a usdt probe: the node says, for each place of the probe, in which register or memory it lies."""
+
+    index: int
+
+
 Typist = Callable[["Typing", tree.Expr, Target, str], typed.Expr]
 
 

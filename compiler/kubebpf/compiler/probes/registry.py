@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubebpf.compiler.probes import special, timers, tracepoints, user
+from kubebpf.compiler.probes import special, timers, tracepoints, usdt, user
 from kubebpf.compiler.probes.record import Provider
 
 PROVIDERS: dict[str, Provider] = {
@@ -18,5 +18,6 @@ PROVIDERS: dict[str, Provider] = {
         tracepoints.RAWTRACEPOINT,
         user.UPROBE,
         user.URETPROBE,
+        usdt.USDT,
     )
 }

@@ -1,6 +1,7 @@
 """uprobe and uretprobe: functions of user programs and libraries. Paths and symbols are resolved on the node.
 
 uprobe:/bin/bash:readline    uprobe:libc:malloc+4    uretprobe:/usr/bin/python3:main    uprobe:/bin/sh:0x1234
+uprobe:/opt/app:cpp:"ns::f(int)"    uprobe:/opt/app@main.c:17    uprobe:/opt/x.apk!/lib/y.so:f
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
     provider = UPROBE if node.provider == "uprobe" else URETPROBE
     if not 2 <= len(node.parts) <= 3 or not all(node.parts):
         return _refuse(t, node, f"{node.provider} probe must have a binary and a function: {node.provider}:/bin/bash:readline")
+    if (source := _source_line(node)) is not None:
+        return Target(provider, full_text(node), node, source, wildcard=has_wildcard(str(source["path"])))
     path, where = node.parts[0], node.parts[-1]
     function, plus, tail = where.partition("+")
     offset = number_of(tail) if plus else 0
@@ -41,6 +44,15 @@ def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
     return Target(provider, full_text(node), node, parts, wildcard=has_wildcard(path) or has_wildcard(function))
 
 
+def _source_line(node: tree.AttachPoint) -> dict[str, str | int] | None:
+    """The parts of `path@file:line[:column]`, or None."""
+    path, at, source = node.parts[0].rpartition("@")
+    if not at or not path or not all(part.isdecimal() for part in node.parts[1:]):
+        return None
+    line, column = int(node.parts[1]), int(node.parts[2]) if len(node.parts) == 3 else 0
+    return {"path": path, "function": "", "offset": 0, "source": source, "line": line, "column": column}
+
+
 def _refuse(t: Typing, node: tree.AttachPoint, problem: str) -> Target | None:
     t.complain(BadAttachPoint(span=node.span, problem=problem))
     return None
@@ -52,6 +64,8 @@ def _problem(node: tree.AttachPoint, provider: Provider, function: str, offset: 
         return "uretprobe can not have an offset: a function returns from anywhere"
     if not function and has_wildcard(node.parts[0]):
         return "an address means nothing in several binaries: name one, or a function"
+    if len(node.parts) == 2 and node.parts[0] in LANGUAGES:
+        return f"{node.parts[0]} is a language, and no binary is named: {provider.name}:/bin/app:{node.parts[0]}:{function}"
     if len(node.parts) == 3 and node.parts[1] not in LANGUAGES:
         return f"unsupported language type: {node.parts[1]}; known are {', '.join(LANGUAGES)}"
     return ""
