@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.record import Builtin
 from kubebpf.compiler.builtins.shapes import assigned_map, call, known_map
+from kubebpf.compiler.builtins.stacks import depth, is_stack
+from kubebpf.compiler.complaints.stacks import NotAStackOrMap
 from kubebpf.compiler.complaints.typing import KeyMissing, NeedsKeyedMap, NeedsMap
 from kubebpf.compiler.emit.events import send
 from kubebpf.compiler.emit.ir import Operand, const
@@ -75,6 +77,10 @@ def _emit_has_key(code: Code, node: typed.Call) -> Operand:
 
 
 def _check_len(t: Typing, node: tree.Call) -> typed.Expr:
+    """len(@m), and the depth of a stack."""
+    first = node.arguments[0]
+    if not isinstance(first, tree.Map) or _holds_stack(t, first.name):
+        return _check_depth(t, node)
     info = known_map(t, node)
     if info is None:
         return t.bad(node)
@@ -83,7 +89,24 @@ def _check_len(t: Typing, node: tree.Call) -> typed.Expr:
     return call(t, node, I64, extra=info)
 
 
+def _holds_stack(t: Typing, name: str) -> bool:
+    """Whether a scalar map's value is a stack."""
+    slots = t.slots.map(name)
+    return not slots.keyed and is_stack(slots.value.type)
+
+
+def _check_depth(t: Typing, node: tree.Call) -> typed.Expr:
+    value = t.value(node.arguments[0])
+    if isinstance(value, typed.Bad):
+        return value
+    if not is_stack(value.type):
+        return t.bad(node, NotAStackOrMap(span=node.span, found=str(value.type)))
+    return call(t, node, I64, (value,))
+
+
 def _emit_len(code: Code, node: typed.Call) -> Operand:
+    if node.arguments:
+        return depth(code, node.arguments[0])
     assert isinstance(node.extra, typed.MapInfo)
     return count_elements(code, node.extra)
 

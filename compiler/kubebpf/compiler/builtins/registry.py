@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from kubebpf.compiler.builtins import aggregates, map_functions, output, probe, strings, task, user
+from kubebpf.compiler.builtins import aggregates, map_functions, output, probe, stacks, strings, task, user
 from kubebpf.compiler.builtins.record import Builtin
 
-MODULES = (task, probe, strings, map_functions, aggregates, output, user)
+MODULES = (
+    task,
+    probe,
+    stacks,
+    strings,
+    map_functions,
+    aggregates,
+    output,
+    user,
+)
 BUILTINS: dict[str, Builtin] = {builtin.name: builtin for module in MODULES for builtin in module.ALL}

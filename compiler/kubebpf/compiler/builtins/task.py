@@ -77,6 +77,11 @@ def _emit_pid(code: Code, node: typed.Call) -> Operand:
     return _pid_tgid(code, node.extra)[1]
 
 
+def process_id(code: Code) -> Operand:
+    """The current process's id as the tracer sees it: a directory of its /proc."""
+    return _pid_tgid(code, "curr_ns")[1]
+
+
 def _emit_tid(code: Code, node: typed.Call) -> Operand:
     return _pid_tgid(code, node.extra)[0]
 

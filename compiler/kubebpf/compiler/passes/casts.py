@@ -185,6 +185,8 @@ def cast_to(t: Typing, node: tree.Node, operand: typed.Expr, to: Type) -> typed.
         return typed.Convert(span=node.span, type=to, operand=operand)
     if found == to:
         return operand
+    if isinstance(to, Resolved) and to.kind == "username" and is_integral(found):
+        return typed.Convert(span=node.span, type=to, operand=convert(operand, U64))
     return t.bad(node, BadCast(span=node.span, found=str(found), wanted=str(to)))
 
 

@@ -40,6 +40,7 @@ from kubebpf.compiler.types.model import (
     Int,
     Pointer,
     Record,
+    Resolved,
     String,
     Tuple,
     sizeof,
@@ -257,7 +258,7 @@ def _clash(t: Typing, left: typed.Expr, right: typed.Expr) -> bool:
 def _compare_bytes(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
     mismatch = OperatorMismatch(span=node.span, op=op, left=str(left.type), right=str(right.type))
     joined = joined_type(left.type, False, right.type, False)
-    by_value = isinstance(joined, String | Array | Buffer | Tuple | Record)
+    by_value = isinstance(joined, String | Array | Buffer | Tuple | Record | Resolved)
     if op in ORDER or joined is None or not by_value:
         return t.bad(node, mismatch)
     if not isinstance(joined, String):

@@ -239,6 +239,8 @@ class Resolved:
     params: tuple[int | str, ...] = ()
 
     def __str__(self) -> str:
+        if self.kind in ("kstack", "ustack"):
+            return "_".join(map(str, (self.kind, *self.params)))
         return {"macaddr": "macaddr_t", "inet": "inet"}.get(self.kind, f"{self.kind}_t")
 
 
