@@ -17,6 +17,8 @@ class CompileOptions:
         offline: every function, tracepoint and binary named is taken to exist.
         arch: the processor of the nodes, as `uname -m` spells it: it decides where registers are.
         count_failures: generate what counts full maps, lost events and failed helpers by their place in the text.
+        include_dirs: folders that C headers are looked for in, before the system's.
+        includes: C headers in front of the program's own C definitions.
         initial_pids: the tracers are known to live in the initial pid namespace, so that programs need not ask at each event.
     """
 
@@ -28,6 +30,8 @@ class CompileOptions:
     arch: str = "x86_64"
     count_failures: bool = True
     initial_pids: bool = False
+    include_dirs: tuple[str, ...] = ()
+    includes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

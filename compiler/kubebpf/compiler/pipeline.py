@@ -19,6 +19,7 @@ from kubebpf.compiler.complaints.typing import ProgramTooLarge
 from kubebpf.compiler.emit.program import TooLargeError, emit
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions, Settings
+from kubebpf.compiler.passes.c_definitions import with_definitions
 from kubebpf.compiler.passes.config import read_config
 from kubebpf.compiler.passes.declarations import check_declared, declare_maps, refuse_unbuilt
 from kubebpf.compiler.passes.macros import expand
@@ -103,7 +104,9 @@ def _analyse(
     syntax: tree.Program, view: KernelView, options: CompileOptions, settings: Settings, report: Report
 ) -> typed.Program:
     refuse_unbuilt(syntax, report)
-    typing = Typing(report, view, options, settings)
+    typing = Typing(report, with_definitions(syntax.c_definitions, view, options, report), options, settings)
+    if report.errors:
+        return typed.Program(probes=(), maps=())
     declare_maps(typing, syntax.map_declarations)
     probes = infer(typing, syntax.probes)
     check_declared(typing, syntax.map_declarations)

@@ -10,6 +10,7 @@ vmlinux is asked first, then the modules in the order of their names; these are 
 
 from __future__ import annotations
 
+import copy
 import difflib
 import fnmatch
 import hashlib
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from kubebpf.compiler.kernel import packaged, perf
 from kubebpf.compiler.kernel.btf import Btf, BtfError, Function
@@ -36,6 +37,42 @@ _BRACKETS = re.compile(r"\[[^\]]*\]|\?")
 _T = TypeVar("_T")
 # Functions that every tracepoint has and whose parameters, unlike the typedef's, have names (include/linux/tracepoint.h).
 _NAMED = ("__probestub_", "__traceiter_")
+
+
+class ProgramTypes(Protocol):
+    """The types that a program defines itself. They come before the kernel's."""
+
+    def struct(self, name: str) -> Struct | None:
+        """The struct with this name."""
+        ...
+
+    def union(self, name: str) -> Struct | None:
+        """The union with this name."""
+        ...
+
+    def enum(self, name: str) -> EnumType | None:
+        """The enum with this name."""
+        ...
+
+    def typedef(self, name: str) -> Type | None:
+        """What a typedef stands for."""
+        ...
+
+    def enum_constant(self, name: str) -> tuple[EnumType, int] | None:
+        """The enum that declares a constant, and its value."""
+        ...
+
+    def macro(self, name: str) -> str | None:
+        """The text of a macro without parameters."""
+        ...
+
+    def names(self) -> Iterable[str]:
+        """The names of the program's types, for hints."""
+        ...
+
+    def macros(self) -> Iterable[str]:
+        """The names of the program's macros, for hints."""
+        ...
 
 
 class KernelView:
@@ -64,6 +101,7 @@ class KernelView:
         self._build = build
         self._opened: dict[str, Btf] = {}
         self._tracepoints: dict[int, Tracepoints] = {}
+        self.program: ProgramTypes | None = None  # the types of the program that is being compiled
 
     @classmethod
     def running(cls, directory: Path = BTF_DIRECTORY) -> KernelView:
@@ -98,6 +136,13 @@ class KernelView:
             types = Btf.empty()
         return cls(types, anything_exists=True)
 
+    def with_types_of(self, program: ProgramTypes) -> KernelView:
+        """This kernel, as seen by a program with types of its own: these hide the kernel's of the same name."""
+        _ = self.btf  # read once, for both
+        seen = copy.copy(self)
+        seen.program = program
+        return seen
+
     @cached_property
     def btf(self) -> Btf:
         """The BTF of vmlinux."""
@@ -123,23 +168,28 @@ class KernelView:
 
     def struct(self, name: str) -> Struct | None:
         """The struct with this name, a definition before a forward declaration (which has size 0)."""
-        return self._defined(btf.struct(name) for btf in self.all_btf())
+        own = self.program and self.program.struct(name)
+        return own or self._defined(btf.struct(name) for btf in self.all_btf())
 
     def union(self, name: str) -> Struct | None:
         """As `struct`, for unions."""
-        return self._defined(btf.union(name) for btf in self.all_btf())
+        own = self.program and self.program.union(name)
+        return own or self._defined(btf.union(name) for btf in self.all_btf())
 
     def enum(self, name: str) -> EnumType | None:
         """The enum with this name."""
-        return _first(btf.enum(name) for btf in self.all_btf())
+        own = self.program and self.program.enum(name)
+        return own or _first(btf.enum(name) for btf in self.all_btf())
 
     def typedef(self, name: str) -> Type | None:
         """What a typedef, or a base type of C such as `unsigned int`, stands for."""
-        return next((t for btf in self.all_btf() if (t := btf.typedef(name)) is not None), None)
+        own = self.program and self.program.typedef(name)
+        return own or next((t for btf in self.all_btf() if (t := btf.typedef(name)) is not None), None)
 
     def enum_constant(self, name: str) -> tuple[EnumType, int] | None:
         """The enum that declares a constant, and its value."""
-        return _first(btf.enum_constant(name) for btf in self.all_btf())
+        own = self.program and self.program.enum_constant(name)
+        return own or _first(btf.enum_constant(name) for btf in self.all_btf())
 
     def function(self, name: str, module: str = "") -> Function | None:
         """The first function with this name, in `module` if one is given ("vmlinux" is one)."""

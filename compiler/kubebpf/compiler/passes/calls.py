@@ -19,6 +19,7 @@ from kubebpf.compiler.complaints.typing import (
     UnsafeNotAllowed,
     WrongArgumentCount,
 )
+from kubebpf.compiler.passes.c_definitions import macro
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -34,6 +35,9 @@ def identifier(t: Typing, node: tree.Identifier) -> typed.Expr:
     builtin = BUILTINS.get(name) or _numbered_argument(name)
     if builtin is not None and builtin.bare:
         return check(t, builtin, tree.Call(name, (), span=node.span, name_span=node.span))
+    expanded = macro(t, node)
+    if expanded is not None:
+        return expanded
     constant = t.view.enum_constant(node.name)
     if constant is not None:
         enum, value = constant

@@ -59,7 +59,6 @@ def check_declared(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> 
 def refuse_unbuilt(program: tree.Program, report: Report) -> None:
     """Say clearly which pieces of the language this version does not have."""
     pieces = (
-        ("a C definition", program.c_definitions),
         ("import", program.imports),
         ("fn", program.functions),
     )

@@ -65,6 +65,7 @@ class Typing:
     unsafe: set[str] = field(default_factory=set)
     maps: dict[str, typed.MapInfo] = field(default_factory=dict)
     loops: int = 0
+    expanding: set[str] = field(default_factory=set)  # the C macros whose texts are being typed
     unresolved: Span | None = None  # the first read of this round of a variable that has no type
     _scopes: list[dict[str, typed.Variable]] = field(default_factory=list)
     _seen: dict[tuple[object, ...], int] = field(default_factory=dict)

@@ -1,0 +1,144 @@
+"""C definitions of a program become Definitions: clang reads them, the kernel's BTF lends what they miss.
+
+read(program.c_definitions, view, options, report)   -> Definitions, or None after complaints
+
+Clang names what it does not know, the kernel is asked for it, and clang reads again, until nothing is missing or nothing helps.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.cdefs import clang
+from kubebpf.compiler.cdefs.definitions import Definitions
+from kubebpf.compiler.cdefs.lending import lend, wanted
+from kubebpf.compiler.cdefs.places import is_kernel_header, strangers
+from kubebpf.compiler.complaints.cdefs import BadDefinition, ForbiddenHeader, MissingHeader
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.syntax.span import Span
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.complaints.base import Complaint, Report
+    from kubebpf.compiler.kernel.view import KernelView
+    from kubebpf.compiler.options import CompileOptions
+
+ROUNDS = 16  # types of the kernel are opaque once lent, so a definition asks for few
+_MISSING_FILE = re.compile(r"'([^']+)' file not found")
+
+
+@dataclass
+class _Text:
+    """The program's definitions as one C text, and where its pieces come from."""
+
+    pieces: Sequence[tree.CDefinition]
+    includes: Sequence[str]
+    lent: list[str] = field(default_factory=list)
+
+    def render(self) -> str:
+        """The whole text: lent types, then the headers of --include, then the program's definitions."""
+        head = "\n".join([*self.lent, *(f'#include "{name}"' for name in self.includes)]) + "\n"
+        # The grammar lets a struct end without its semicolon.
+        lines = [piece.text + ("\n" if piece.text.startswith("#") else "\n;\n") for piece in self.pieces]
+        self._starts = []
+        at = len(head.encode())
+        for line in lines:
+            self._starts.append(at)
+            at += len(line.encode())
+        return head + "".join(lines)
+
+    @property
+    def own_from(self) -> int:
+        """The byte offset behind the lent types."""
+        return len("\n".join(self.lent).encode())
+
+    def span(self, problem: clang.Problem) -> Span:
+        """The place in the program that a problem is about; the first definition for one in a header."""
+        if problem.file != clang.MAIN or problem.offset < self._starts[0]:
+            return self.pieces[0].span
+        number = bisect_right(self._starts, problem.offset) - 1
+        piece = self.pieces[number]
+        inside = piece.text.encode()[: problem.offset - self._starts[number]].decode(errors="ignore")
+        start = min(piece.span.start + len(inside), piece.span.end)
+        word = re.compile(r"[<\"]?[\w./]*").match(piece.text, len(inside))
+        return Span(start, min(start + max(len(word[0]) if word else 1, 1), piece.span.end), piece.span.file)
+
+    _starts: list[int] = field(default_factory=list)
+
+
+def read(pieces: Sequence[tree.CDefinition], view: KernelView, options: CompileOptions, report: Report) -> Definitions | None:
+    """Read a program's C definitions.
+
+    Args:
+        pieces: as written, in order; at least one.
+        view: the kernel whose types they may use.
+        options: the processor, and where headers are looked for.
+        report: takes the complaints.
+    """
+    text = _Text(pieces, options.includes)
+    defines = ["BPFTRACE_HAVE_BTF"] if len(view.btf.raw.words) else []
+    with tempfile.TemporaryDirectory(prefix="kubebpf-") as stand_ins:
+        unit = _settle(text, view, options, Path(stand_ins), defines)
+    folders = [*options.include_dirs, *(str(Path(name).parent) for name in options.includes)]
+    foreign = strangers((f for f in unit.files if not f.startswith(stand_ins)), folders)
+    if foreign:
+        report.add(ForbiddenHeader(span=_including(pieces, foreign[0]), name=Path(foreign[0]).name))
+        return None
+    for problem in unit.problems:
+        report.add(_complaint(text, problem))
+    return None if unit.problems else Definitions(unit, view, text.own_from)
+
+
+def _settle(text: _Text, view: KernelView, options: CompileOptions, stand_ins: Path, defines: Sequence[str]) -> clang.Unit:
+    """Read again and again, with more of the kernel's types, until that changes nothing."""
+    asked: set[tuple[str, str]] = set()
+    for _ in range(ROUNDS):
+        unit = clang.parse(text.render(), options.arch, [*options.include_dirs, str(stand_ins)], defines)
+        helped = False
+        for problem in unit.problems:
+            header = _MISSING_FILE.search(problem.text)
+            if header and is_kernel_header(header[1]) and ".." not in header[1]:
+                helped |= _stand_in(stand_ins / header[1])
+            need = wanted(problem.text)
+            if need is None or need in asked:
+                continue
+            asked.add(need)
+            lent = lend(view, *need)
+            if lent is not None:
+                text.lent.append(lent)
+                helped = True
+        if not helped:
+            break
+    return unit
+
+
+def _stand_in(path: Path) -> bool:
+    """An empty header: BTF has the types of the real one."""
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return True
+
+
+def _including(pieces: Sequence[tree.CDefinition], file: str) -> Span:
+    name = Path(file).name
+    return next((piece.span for piece in pieces if name in piece.text), pieces[0].span)
+
+
+def _complaint(text: _Text, problem: clang.Problem) -> Complaint:
+    span = text.span(problem)
+    if header := _MISSING_FILE.search(problem.text):
+        return MissingHeader(span=span, name=header[1])
+    where = "" if problem.file == clang.MAIN else f" (in <{Path(problem.file).name}>)"
+    return BadDefinition(span=span, problem=_without_places(problem.text) + where)
+
+
+def _without_places(text: str) -> str:
+    """Clang's words without the paths by which it names anonymous types."""
+    return re.sub(r"\((anonymous|unnamed)( struct| union| enum)? at [^)]*\)", r"(\1)", text)
