@@ -49,3 +49,4 @@ class Settings:
     stack_mode: str = "bpftrace"
     perf_rb_pages: int = 0
     max_probes: int = 1024
+    dummy_ts_map: str = ""  # a scalar map that tseries takes for the clock, in tests: `@ts`

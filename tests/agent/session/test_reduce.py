@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kubebpf.agent.session.reduce import cells
 from kubebpf.compiler.artifact.cells import Average, Cell, Count, Extreme, Histogram, Interval, Intervals, Sum
+from kubebpf.compiler.artifact.extremes import mask
 from kubebpf.compiler.artifact.types import DAggregate
 
 WORD = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 2**63 - 1, 2**63, 2**64 - 1]))
@@ -44,7 +45,10 @@ def test_count_and_sum_add_and_wrap(table: list[list[list[int]]]) -> None:
 def test_extremes_of_the_cpus_that_are_set(table: list[list[list[int]]], signed: bool, kind: str) -> None:
     expected: list[Cell | None] = []
     for row in table:
-        numbers = [as_signed(value) if signed else value for value, used in row if used]
+        # Only what was set is kept; the rest of the cells is zeros.
+        row[:] = [cpu if cpu[1] else [0, 0] for cpu in row]
+        values = [value ^ mask(kind, signed) for value, used in row if used]
+        numbers = [as_signed(value) if signed else value for value in values]
         expected.append(Extreme(kind, (min if kind == "min" else max)(numbers)) if numbers else None)
     assert reduced(DAggregate(kind, signed, 16), table) == expected
 
@@ -74,16 +78,27 @@ def series(how: str, *cpus: list[int]) -> tuple[Interval, ...]:
 
 
 def test_series_join_by_epoch() -> None:
-    one, two = [5, 1, 10, 7, 1, 11], [2**64 - 3, 1, 11, 0, 0, 0]
+    one, two = [5, 1, 11, 7, 1, 12], [2**64 - 3, 1, 12, 0, 0, 0]
     assert series("sum", one, two) == (Interval(10, 5, 1), Interval(11, 4, 2))
     assert series("avg", one, two) == (Interval(10, 5, 1), Interval(11, 4, 2))
-    assert series("min", one, two) == (Interval(10, 5, 1), Interval(11, -3, 1))
-    assert series("max", one, two) == (Interval(10, 5, 1), Interval(11, 7, 1))
+    for how, last in (("min", -3), ("max", 7)):
+        both = [
+            [word ^ mask(how, signed=True) if i % 3 == 0 and cpu[i + 1] else word for i, word in enumerate(cpu)]
+            for cpu in (one, two)
+        ]
+        assert series(how, *both) == (Interval(10, 5, 1), Interval(11, last, 1))
 
 
 def test_series_without_a_function_keeps_the_latest() -> None:
-    assert series("", [5, 100, 10, 7, 200, 11], [6, 150, 10, 8, 199, 11]) == (Interval(10, 6, 150), Interval(11, 7, 200))
+    assert series("", [5, 100, 11, 7, 200, 12], [6, 150, 11, 8, 199, 12]) == (Interval(10, 6, 150), Interval(11, 7, 200))
 
 
 def test_series_drop_what_a_quiet_cpu_still_holds() -> None:
-    assert series("sum", [5, 1, 10, 7, 1, 11], [1, 1, 3, 2, 1, 4]) == (Interval(10, 5, 1), Interval(11, 7, 1))
+    assert series("sum", [5, 1, 11, 7, 1, 12], [1, 1, 4, 2, 1, 5]) == (Interval(10, 5, 1), Interval(11, 7, 1))
+
+
+@given(st.lists(WORD, min_size=1), st.booleans(), st.sampled_from(["min", "max"]))
+def test_the_greatest_kept_word_is_the_extreme(words: list[int], signed: bool, kind: str) -> None:
+    numbers = [as_signed(word) if signed else word for word in words]
+    best = max(word ^ mask(kind, signed) for word in words) ^ mask(kind, signed)
+    assert (as_signed(best) if signed else best) == (min if kind == "min" else max)(numbers)

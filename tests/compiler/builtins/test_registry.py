@@ -18,7 +18,7 @@ CALLS = {
     "warnf": 'warnf("x")', "cat": 'cat("/dev/null")', "system": 'system("true")',
     **{f: f"@a = {f}()" for f in ("count",)},
     **{f: f"@a = {f}(1)" for f in ("sum", "min", "max", "avg", "stats", "hist")},
-    "lhist": "@a = lhist(1, 0, 10, 1)",
+    "lhist": "@a = lhist(1, 0, 10, 1)", "tseries": "@a = tseries(1, 1s, 10)",
 }  # fmt: skip
 BY_PROBE = {"arg0", "retval", "args"}  # have tests with the probes that offer them
 SETUP = "@m = 1; @k[1] = 1;"

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kubebpf.compiler.artifact.cells import Average, Cell, Count, Extreme, Histogram, Interval, Intervals, Sum
+from kubebpf.compiler.artifact.extremes import mask
 from kubebpf.compiler.artifact.types import DAggregate
 
 Bytes = npt.NDArray[np.uint8]
@@ -46,13 +47,15 @@ def _sum(layout: DAggregate, words: Words) -> Iterator[Cell]:
 
 
 def _extreme(layout: DAggregate, words: Words) -> Iterator[Cell | None]:
-    numbers, used = words[:, :, 0].view(_number(layout)), words[:, :, 1] != 0
-    limits = np.iinfo(numbers.dtype)
-    least = layout.kind == "min"
-    # A CPU that never set its value takes part with a number that cannot win; rows without any CPU are told apart by `used`.
-    filled = np.where(used, numbers, limits.max if least else limits.min)
-    best = filled.min(axis=1) if least else filled.max(axis=1)
-    return (Extreme(layout.kind, n) if any_set else None for n, any_set in zip(best.tolist(), used.any(axis=1), strict=True))
+    # A CPU that never set its value has a 0, which cannot win; rows without any CPU are told apart by `set`.
+    best = _plain(layout.kind, layout.signed, words[:, :, 0].max(axis=1))
+    used = words[:, :, 1].any(axis=1)
+    return (Extreme(layout.kind, n) if any_set else None for n, any_set in zip(best.tolist(), used, strict=True))
+
+
+def _plain(kind: str, signed: bool, kept: Words) -> Words:
+    """The values behind kept words of min and max."""
+    return (kept ^ np.uint64(mask(kind, signed))).view("<i8" if signed else "<u8")
 
 
 def _average(layout: DAggregate, words: Words) -> Iterator[Cell]:
@@ -81,8 +84,10 @@ def _intervals(layout: DAggregate, row: Words) -> tuple[Interval, ...]:
     """The CPUs' intervals joined by epoch; those that a CPU without newer events still holds from long ago are left out."""
     merged: dict[int, Interval] = {}
     join = _JOINS.get(layout.how, _later)
-    for value, meta, epoch in zip(row[:, 0].view(_number(layout)).tolist(), row[:, 1].tolist(), row[:, 2].tolist(), strict=True):
-        if epoch:
+    values = _plain(layout.how, layout.signed, row[:, 0]) if layout.how in ("min", "max") else row[:, 0].view(_number(layout))
+    for value, meta, mark in zip(values.tolist(), row[:, 1].tolist(), row[:, 2].tolist(), strict=True):
+        if mark:
+            epoch = mark - 1
             mine = Interval(epoch, value, meta)
             merged[epoch] = join(merged[epoch], mine, layout.signed) if epoch in merged else mine
     oldest = max(merged, default=0) - layout.params[1]

@@ -124,8 +124,8 @@ class Constant:
     """A number or string that the node writes into `.rodata.kb` before it loads the object.
 
     Args:
-        kind: ncpus, start_boottime, start_realtime, pidns_dev, pidns_ino, scope_level_lo, scope_level_hi, positional,
-            positional_count, getopt, cgroupid, kaddr, self_pid, cpid, ….
+        kind: ncpus, start_boottime, start_realtime, wall_offset, pidns_dev, pidns_ino, scope_level_lo, scope_level_hi,
+            positional, positional_count, getopt, cgroupid, kaddr, self_pid, cpid, ….
         offset: in the section, in bytes.
         size: in bytes: 8 for integers, the capacity for strings.
         string: whether it is a NUL-terminated string.

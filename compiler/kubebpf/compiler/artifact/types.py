@@ -113,12 +113,13 @@ Desc = DInt | DBool | DString | DBuffer | DPointer | DEnum | DArray | DTuple | D
 class DAggregate:
     """The layout of an aggregate in a per-CPU map value. All numbers are 64 bits, little endian; x is u64, or s64 when `signed`.
 
-    count: {u64}. sum: {x}. min, max: {x value, u64 set}. avg, stats: {x total, u64 count}.
+    count: {u64}. sum: {x}. min, max: {u64 value as `extremes` keeps it, u64 set}. avg, stats: {x total, u64 count}.
     hist (params (k,)): u64[slots], slot(n) = 0 for n < 0; 1 + n for n < 2**k; else with l = floor(log2 n):
     1 + ((l - k + 1) << k) + ((n >> (l - k)) & (2**k - 1)). For k = 0: slot 1 is 0, slot 2 + l is [2**l, 2**(l+1)).
     lhist (params (min, max, step)): u64[slots]: slot 0 is below min, slot 1 + i is [min + i*step, min + (i+1)*step) for the whole
     steps in the range, the last is where they end and above.
-    tseries (params (interval ns, n), how): n of {x value, u64 meta, u64 epoch}.
+    tseries (params (interval ns, n), how): n of {x value, u64 meta, u64 epoch + 1}, a value of min or max as `extremes` keeps it;
+    an interval that was never used is zeros.
     `slots` is the number of slots of a histogram. A whole-value histogram of a keyed map has its array under each key.
     """
 

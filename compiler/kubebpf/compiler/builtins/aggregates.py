@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.artifact.histogram import MAX_K
 from kubebpf.compiler.builtins.record import Builtin, Check
-from kubebpf.compiler.builtins.shapes import call, integer, literal_integer
+from kubebpf.compiler.builtins.shapes import call, integer, literal_integer, literal_string
 from kubebpf.compiler.complaints.typing import WrongArgument
 from kubebpf.compiler.passes.conversions import convert
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import Aggregate, Int
+from kubebpf.compiler.types.model import U64, Aggregate, Int
 from kubebpf.compiler.types.promote import as_int
 
 if TYPE_CHECKING:
@@ -78,9 +79,44 @@ def _lhist_problem(low: int, high: int, step: int) -> str:
     return ""
 
 
+# --- tseries ----------------------------------------------------------------------------------------------------------
+
+SERIES_HOW = ("avg", "max", "min", "sum")
+# A value of a per-CPU map has at most 32 KiB (PCPU_MIN_UNIT_SIZE), of which a scalar map's flag takes 8 bytes.
+MAX_INTERVALS = (32768 - 8) // 24
+
+
+def _check_tseries(t: Typing, node: tree.Call) -> typed.Expr:
+    value = integer(t, node, 0)
+    length, intervals = (literal_integer(t, node, i) for i in (1, 2))
+    how = literal_string(t, node, 3) if len(node.arguments) > 3 else ""
+    if isinstance(value, typed.Bad) or length is None or intervals is None or how is None:
+        return t.bad(node)
+    for index, wanted, found, fine in (
+        (1, "interval_ns of at least 1", length, length >= 1),
+        (2, f"num_intervals from 1 to {MAX_INTERVALS}", intervals, 1 <= intervals <= MAX_INTERVALS),
+        (3, "one of the aggregation functions avg, max, min, sum", how, not how or how in SERIES_HOW),
+    ):
+        if not fine:
+            span = node.arguments[index].span
+            return t.bad(node, WrongArgument(span=span, name="tseries", wanted=wanted, found=str(found)))
+    fed = _feeding(t, node, value, Aggregate("tseries", signed=_signed(value), params=(length, intervals), how=how))
+    return replace(fed, arguments=(*fed.arguments, *_test_clock(t, node)))
+
+
+def _test_clock(t: Typing, node: tree.Call) -> tuple[typed.Expr, ...]:
+    """The map that a test put in the place of the clock."""
+    name = t.settings.dummy_ts_map
+    if not name or t.slots.map(name).value.type is None:
+        return ()
+    value = t.expr(tree.Map(name, span=node.span))
+    return () if isinstance(value, typed.Bad) else (convert(value, U64),)
+
+
 ALL = (
     Builtin("count", _check_count, aggregate=True),
     *(Builtin(kind, _check_number(kind), takes=(1, 1), aggregate=True) for kind in ("sum", "min", "max", "avg", "stats")),
     Builtin("hist", _check_hist, takes=(1, 2), aggregate=True),
     Builtin("lhist", _check_lhist, takes=(4, 4), aggregate=True),
+    Builtin("tseries", _check_tseries, takes=(3, 4), aggregate=True),
 )

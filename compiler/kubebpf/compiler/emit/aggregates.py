@@ -1,4 +1,4 @@
-"""The map functions: count, sum, min, max, avg, stats, hist, lhist. Each CPU has its own value; layouts are the manifest's.
+"""The map functions; tseries has a module of its own. Each CPU has its own value; layouts are the manifest's.
 
 A program that nothing can interrupt on its CPU adds with a plain load and store; elsewhere (`Provider.preemptible`, or a map
 that programs
@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.describe import aggregate_layout
+from kubebpf.compiler.emit.extremes import kept, raise_word
 from kubebpf.compiler.emit.helpers import BPF_ANY, Helper
 from kubebpf.compiler.emit.ir import NULL, Operand, const
 from kubebpf.compiler.emit.maps import found, found_or_made, key_pointer, lookup, map_pointer, update
+from kubebpf.compiler.emit.series import feed_series
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Aggregate
 
@@ -24,7 +26,7 @@ def feed(code: Code, node: typed.Feed) -> None:
     assert isinstance(a, Aggregate)
     value = const(1) if node.argument is None else code.scalar(node.argument)
     schema = code.module.schema(node.map)
-    if schema.storage in ("percpu_hash", "lru_percpu_hash") and a.kind in FIRST and id(node.map) not in code.shared_maps:
+    if schema.storage in ("percpu_hash", "lru_percpu_hash") and a.kind in FIRST and not code.is_shared(node.map):
         _feed_key(code, node, a, value)
         return
     holder = found(code, node.map, None) if node.key is None else found_or_made(code, node.map, node.key, node.span)
@@ -50,14 +52,14 @@ def _feed_key(code: Code, node: typed.Feed, a: Aggregate, value: Operand) -> Non
     f.jump(done)
     f.place(make)
     first = code.slot("first", 16)
-    for i, word in enumerate(FIRST[a.kind](value)):
+    for i, word in enumerate(FIRST[a.kind](code, a, value)):
         f.store(word, f.offset(first, i * 8), align=8)
     update(code, node.map, key, first, BPF_ANY, node.span)
     f.place(done)
 
 
 def _add(code: Code, node: typed.Feed, cell: Operand, value: Operand) -> None:
-    if id(node.map) in code.shared_maps:
+    if code.is_shared(node.map):
         code.f.atomic_add(cell, value)
         return
     code.f.store(code.f.binary("add", code.f.load("i64", cell, align=8), value), cell, align=8)
@@ -73,18 +75,9 @@ def _average(code: Code, node: typed.Feed, a: Aggregate, cell: Operand, value: O
 
 
 def _extreme(code: Code, node: typed.Feed, a: Aggregate, cell: Operand, value: Operand) -> None:
-    """Store when nothing is there yet, or when the value is further out."""
-    f = code.f
-    better, compare, done = f.label("better"), f.label("compare"), f.label("kept")
-    known = f.offset(cell, 8)
-    f.branch(f.compare("eq", f.load("i64", known, align=8), const(0)), better, compare)
-    f.place(compare)
-    predicate = ("s" if a.signed else "u") + ("lt" if a.kind == "min" else "gt")
-    f.branch(f.compare(predicate, value, f.load("i64", cell, align=8)), better, done)
-    f.place(better)
-    f.store(value, cell, align=8)
-    f.store(const(1), known, align=8)
-    f.place(done)
+    """Raise the kept word; that it was set is said once and for all, in whatever order programs come."""
+    raise_word(code, cell, kept(code, a.kind, a.signed, value), node.span, shared=code.is_shared(node.map))
+    code.f.store(const(1), code.f.offset(cell, 8), align=8)
 
 
 def _histogram(code: Code, node: typed.Feed, a: Aggregate, cell: Operand, value: Operand) -> None:
@@ -173,13 +166,15 @@ FEEDERS: dict[str, Callable[[Code, typed.Feed, Aggregate, Operand, Operand], Non
     "max": _extreme,
     "hist": _histogram,
     "lhist": _linear,
+    "tseries": feed_series,
 }
 
-# What a value is after its first feed, in words; histograms are too large to be made so.
-FIRST: dict[str, Callable[[Operand], tuple[Operand, ...]]] = {
-    "count": lambda value: (value,),
-    "sum": lambda value: (value,),
-    **dict.fromkeys(("avg", "stats", "min", "max"), lambda value: (value, const(1))),
+# What a value is after its first feed, in words; histograms and series are too large to be made so.
+FIRST: dict[str, Callable[[Code, Aggregate, Operand], tuple[Operand, ...]]] = {
+    "count": lambda code, a, value: (value,),
+    "sum": lambda code, a, value: (value,),
+    **dict.fromkeys(("avg", "stats"), lambda code, a, value: (value, const(1))),
+    **dict.fromkeys(("min", "max"), lambda code, a, value: (kept(code, a.kind, a.signed, value), const(1))),
 }
 
 
@@ -214,7 +209,7 @@ def _accumulate(code: Code, a: Aggregate, cell: Operand, first: Operand, second:
     f = code.f
     value = f.load("i64", cell, align=8)
     if a.kind in ("min", "max"):
-        _accumulate_extreme(code, a, cell, value, first, second)
+        _accumulate_extreme(code, cell, value, first, second)
         return
     f.store(f.binary("add", f.load("i64", first, align=8), value), first, align=8)
     if a.kind in ("avg", "stats"):
@@ -222,24 +217,19 @@ def _accumulate(code: Code, a: Aggregate, cell: Operand, first: Operand, second:
         f.store(f.binary("add", f.load("i64", second, align=8), count), second, align=8)
 
 
-def _accumulate_extreme(code: Code, a: Aggregate, cell: Operand, value: Operand, first: Operand, second: Operand) -> None:
+def _accumulate_extreme(code: Code, cell: Operand, value: Operand, first: Operand, second: Operand) -> None:
     f = code.f
-    known, compare, better, done = (f.label(n) for n in ("known", "compare", "better", "kept"))
-    f.branch(f.compare("ne", f.load("i64", f.offset(cell, 8), align=8), const(0)), known, done)
-    f.place(known)
-    f.branch(f.compare("eq", f.load("i64", second, align=8), const(0)), better, compare)
-    f.place(compare)
-    predicate = ("s" if a.signed else "u") + ("lt" if a.kind == "min" else "gt")
-    f.branch(f.compare(predicate, value, f.load("i64", first, align=8)), better, done)
-    f.place(better)
-    f.store(value, first, align=8)
-    f.store(const(1), second, align=8)
-    f.place(done)
+    best = f.load("i64", first, align=8)
+    f.store(f.select(f.compare("ugt", value, best), value, best), first, align=8)
+    f.store(f.binary("or", f.load("i64", second, align=8), f.load("i64", f.offset(cell, 8), align=8)), second, align=8)
 
 
 def _result(code: Code, a: Aggregate, first: Operand, second: Operand) -> Operand:
     f = code.f
     value = f.load("i64", first, align=8)
+    if a.kind in ("min", "max"):
+        known = f.compare("ne", f.load("i64", second, align=8), const(0))
+        return f.select(known, kept(code, a.kind, a.signed, value), const(0))
     if a.kind != "avg":
         return value
     count = f.load("i64", second, align=8)

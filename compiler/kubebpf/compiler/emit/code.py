@@ -81,6 +81,10 @@ class Code:
         if self.target.provider.preemptible:
             self._scratch_end = CLAIM_BYTES
 
+    def is_shared(self, info: typed.MapInfo) -> bool:
+        """Whether another program can come between two instructions that update a map on this CPU."""
+        return id(info) in self.shared_maps
+
     # -- evaluating ----------------------------------------------------------------------------------------------------
 
     def scalar(self, expr: typed.Expr) -> Operand:

@@ -192,6 +192,11 @@ class Function:
         """An addition that no other CPU or program can tear; BPF_ATOMIC without fetch, because its result is not used."""
         self.value(f"atomicrmw add {pointer}, {by} monotonic, align 8", "i64")
 
+    def exchange(self, pointer: Operand, expected: Operand, new: Operand) -> Operand:
+        """BPF_CMPXCHG (kernel 5.12): store `new` if the 64-bit word is `expected`. Gives what the word was."""
+        pair = self.value(f"cmpxchg {pointer}, {expected}, {new} monotonic monotonic, align 8", "{ i64, i1 }")
+        return self.value(f"extractvalue {pair}, 0", "i64")
+
     def call(self, number: int, *arguments: Operand) -> Operand:
         """A BPF helper: an indirect call of its number, which LLVM turns into `call N`."""
         return self.value(f"call i64 inttoptr (i64 {int(number)} to ptr)({', '.join(map(str, arguments))})", "i64")

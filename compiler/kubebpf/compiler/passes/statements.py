@@ -198,7 +198,8 @@ def _feed(t: Typing, node: tree.Assign, name: str, key: tree.Expr | None) -> typ
     assert isinstance(fed, typed.Call)
     assert slot.type is not None
     info.value = slot.type
-    return typed.Feed(span=node.span, map=info, key=typed_key, argument=fed.arguments[0] if fed.arguments else None)
+    argument, time, *_ = (*fed.arguments, None, None)
+    return typed.Feed(span=node.span, map=info, key=typed_key, argument=argument, time=time)
 
 
 def let(t: Typing, node: tree.Let) -> typed.Statement | None:

@@ -287,11 +287,12 @@ class SetMap(Statement):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed(Statement):
-    """`@m[key] = count()` and its kin."""
+    """`@m[key] = count()` and its kin. `time`: nanoseconds that tseries takes for now; None asks the clock."""
 
     map: MapInfo
     key: Expr | None
     argument: Expr | None
+    time: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
