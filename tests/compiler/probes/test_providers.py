@@ -42,6 +42,10 @@ def target(attach_point: str, view: KernelView) -> tuple[str, str, dict[str, str
         ("u:/bin/sh@main.c:7:3", "uprobe", "uprobe:/bin/sh@main.c:7:3",
          {"path": "/bin/sh", "function": "", "offset": 0, "source": "main.c", "line": 7, "column": 3}),
         ("U:libc:libc:setjmp", "usdt", "usdt:libc:libc:setjmp", {"path": "libc", "namespace": "libc", "name": "setjmp"}),
+        ("k:vfs_read", "kprobe", "kprobe:vfs_read", {"module": "", "function": "vfs_read", "offset": 0}),
+        ("k:mod:f.cold+0x10", "kprobe", "kprobe:mod:f.cold+0x10", {"module": "mod", "function": "f.cold", "offset": 16}),
+        ("kr:f", "kretprobe", "kretprobe:f", {"module": "", "function": "f", "offset": 0}),
+        ("w:0x10:8:wr", "watchpoint", "watchpoint:0x10:8:wr", {"address": 16, "length": 8, "mode": "rw"}),
         ("ur:/bin/sh:main", "uretprobe", "uretprobe:/bin/sh:main", {"path": "/bin/sh", "function": "main", "offset": 0}),
     ],
 )  # fmt: skip
@@ -54,6 +58,11 @@ def test_targets(written: str, provider: str, text: str, parts: dict[str, str | 
     [
         "tracepoint:sched:*",
         "tracepoint:*:sched_switch",
+        "kprobe:vfs_*",
+        "kretprobe:*mod:[ab]*",
+        "fentry:vfs_*",
+        "fexit:no*:f",
+        "fentry:bpf:*",
         "uprobe:/bin/sh:ma*",
         "uprobe:/lib/lib*:main",
         "usdt:/bin/sh:x",
@@ -90,8 +99,16 @@ def test_every_provider_that_is_built_has_a_spelling() -> None:
     assert set(PROVIDERS) <= set(SPELLINGS)
 
 
-def test_other_providers_are_refused_clearly(small: KernelView) -> None:
-    assert codes("kprobe:f { } fentry:f { } iter:task { } watchpoint:0x1000:8:w { }", small) == ["NotBuiltYet"] * 4
+@pytest.mark.parametrize(
+    "written",
+    [
+        "kprobe:f:g:h", "kprobe:0x1000", "kprobe:f+x", "kretprobe:f+4", "kprobe:f*+4", "fentry:a:b:c", "fentry:bpf:x:prog",
+        "iter:task*", "iter:task:a:b", "watchpoint:0x10:3:r", "watchpoint:0x10:8:rr", "watchpoint:f+arg0:8:w", "w:0x10:8:rx",
+        "aw:f+arg0:8:w",
+    ],
+)  # fmt: skip
+def test_attach_points_that_make_no_sense(written: str) -> None:
+    assert codes(f"{written} {{ }}") == ["BadAttachPoint"]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from kubebpf.compiler.builtins import aggregates, map_functions, output, probe, stacks, strings, task, user
-from kubebpf.compiler.builtins.record import Builtin
-
-MODULES = (
-    task,
+from kubebpf.compiler.builtins import (
+    aggregates,
+    context,
+    map_functions,
+    output,
     probe,
     stacks,
     strings,
-    map_functions,
-    aggregates,
-    output,
+    task,
     user,
 )
+from kubebpf.compiler.builtins.record import Builtin
+
+MODULES = (task, probe, stacks, strings, map_functions, aggregates, output, user, context)
 BUILTINS: dict[str, Builtin] = {builtin.name: builtin for module in MODULES for builtin in module.ALL}

@@ -29,6 +29,25 @@ REGISTERS = {
     "x86_64": Registers((112, 104, 96, 88, 72, 64), 80, 152, 128),
     "aarch64": Registers((0, 8, 16, 24, 32, 40), 0, 248, 256),
 }
+# arch/x86/include/uapi/asm/ptrace.h and arch/arm64/include/uapi/asm/ptrace.h, 8 bytes each in this order.
+_PT_REGS = {
+    "x86_64": (
+        "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di", "orig_ax", "ip", "cs",
+        "flags", "sp", "ss",
+    ),
+    "aarch64": (*(f"r{i}" for i in range(31)), "sp", "pc", "pstate"),
+}  # fmt: skip
+
+
+def register_names(arch: str) -> tuple[str, ...]:
+    """The names that `reg()` takes on a processor."""
+    return _PT_REGS[arch]
+
+
+def register_offset(arch: str, name: str) -> int | None:
+    """Where a register lies in the pt_regs, in bytes; None for an unknown name."""
+    names = _PT_REGS[arch]
+    return names.index(name) * 8 if name in names else None
 
 
 def scalar(code: Code, expr: typed.Argument) -> Operand:

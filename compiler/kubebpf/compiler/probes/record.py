@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kubebpf.compiler.complaints.typing import WrongProbe
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import Space
+from kubebpf.compiler.types.model import Space, Type
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -60,6 +60,7 @@ class Operand:
 
 
 Typist = Callable[["Typing", tree.Expr, Target, str], typed.Expr]
+ContextType = Callable[["Typing", Target], Type]
 
 
 def refuses(what: str) -> Typist:
@@ -95,6 +96,8 @@ class Provider:
         argument: types `args.name`.
         numbered: types `argN`.
         result: types `retval`.
+        context: the type of `ctx`; None where a program is not given it.
+        function: of which space the function is that `func` names; NONE where there is none.
     """
 
     name: str
@@ -108,6 +111,8 @@ class Provider:
     argument: Typist = NO_ARGS
     numbered: Typist = NO_NUMBERED
     result: Typist = NO_RESULT
+    context: ContextType | None = None
+    function: Space = Space.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubebpf.compiler.probes import special, timers, tracepoints, usdt, user
+from kubebpf.compiler.probes import functions, special, timers, tracepoints, tracing, usdt, user, watch
 from kubebpf.compiler.probes.record import Provider
 
 PROVIDERS: dict[str, Provider] = {
@@ -16,6 +16,13 @@ PROVIDERS: dict[str, Provider] = {
         timers.HARDWARE,
         tracepoints.TRACEPOINT,
         tracepoints.RAWTRACEPOINT,
+        functions.KPROBE,
+        functions.KRETPROBE,
+        tracing.FENTRY,
+        tracing.FEXIT,
+        tracing.ITER,
+        watch.WATCHPOINT,
+        watch.ASYNCWATCHPOINT,
         user.UPROBE,
         user.URETPROBE,
         usdt.USDT,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kubebpf.compiler.complaints.typing import BadAttachPoint, UnknownProbe
 from kubebpf.compiler.kernel import perf
 from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.probes.functions import saved_registers
 from kubebpf.compiler.probes.parts import full_text, number_of
 from kubebpf.compiler.probes.record import Provider, Target
 from kubebpf.compiler.syntax import tree
@@ -68,7 +69,7 @@ def _section(target: Target) -> str:
     return "perf_event"
 
 
-INTERVAL = Provider("interval", _check_timer, _section, scoped=False, current_is_cause=False)
-PROFILE = Provider("profile", _check_timer, _section)
-SOFTWARE = Provider("software", _check_counter, _section)
-HARDWARE = Provider("hardware", _check_counter, _section)
+INTERVAL = Provider("interval", _check_timer, _section, scoped=False, current_is_cause=False, context=saved_registers)
+PROFILE = Provider("profile", _check_timer, _section, context=saved_registers)
+SOFTWARE = Provider("software", _check_counter, _section, context=saved_registers)
+HARDWARE = Provider("hardware", _check_counter, _section, context=saved_registers)

@@ -12,10 +12,10 @@ from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import value_type
 from kubebpf.compiler.probes.interrupts import fires_in_interrupts
 from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
-from kubebpf.compiler.probes.record import Provider, RawArgument, Target, refuses
+from kubebpf.compiler.probes.record import Provider, RawArgument, Target
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import U64, Space
+from kubebpf.compiler.types.model import U64, VOID, Pointer, Space
 
 if TYPE_CHECKING:
     from kubebpf.compiler.kernel.btf import Function
@@ -109,5 +109,5 @@ RAWTRACEPOINT = Provider(
     exclusive=False,
     argument=_raw_argument,
     numbered=_raw_numbered,
-    result=refuses("retval"),
+    context=lambda t, target: Pointer(VOID, Space.KERNEL),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import BadAttachPoint
+from kubebpf.compiler.probes.functions import saved_registers
 from kubebpf.compiler.probes.parts import full_text, has_wildcard
 from kubebpf.compiler.probes.record import Operand, Provider, Target
 from kubebpf.compiler.syntax import tree
@@ -39,4 +40,6 @@ def _numbered(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Ex
     return typed.Argument(span=node.span, type=U64, access=Operand(int(name)))
 
 
-USDT = Provider("usdt", _check, lambda target: "uprobe", preemptible=True, space=Space.USER, numbered=_numbered)
+USDT = Provider(
+    "usdt", _check, lambda target: "uprobe", preemptible=True, space=Space.USER, numbered=_numbered, context=saved_registers
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import BadAttachPoint
+from kubebpf.compiler.probes.functions import saved_registers
 from kubebpf.compiler.probes.parts import full_text, has_wildcard, number_of
 from kubebpf.compiler.probes.record import Provider, Register, Target
 from kubebpf.compiler.syntax import tree
@@ -82,5 +83,9 @@ def _result(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr
     return typed.Argument(span=node.span, type=U64, access=Register("retval"))
 
 
-UPROBE = Provider("uprobe", _check, lambda target: "uprobe", preemptible=True, space=Space.USER, numbered=_numbered)
-URETPROBE = Provider("uretprobe", _check, lambda target: "uretprobe", preemptible=True, space=Space.USER, result=_result)
+UPROBE = Provider(
+    "uprobe", _check, lambda target: "uprobe", preemptible=True, space=Space.USER, numbered=_numbered, context=saved_registers
+)
+URETPROBE = Provider(
+    "uretprobe", _check, lambda target: "uretprobe", preemptible=True, space=Space.USER, result=_result, context=saved_registers
+)

@@ -1,0 +1,25 @@
+"""The diagnostics about what a probe gives its program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kubebpf.compiler.complaints.base import Complaint
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoFunctionHere(Complaint):
+    """`func` in a probe that is not at a function."""
+
+    title: ClassVar[str] = "The func builtin can not be used with '{provider}' probes: they are not at a function"
+    provider: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownRegister(Complaint):
+    """`reg()` of a register that the nodes' processor does not have."""
+
+    title: ClassVar[str] = "'{name}' is not a valid register on this architecture ({arch})"
+    name: str
+    arch: str

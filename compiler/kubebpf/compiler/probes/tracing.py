@@ -1,0 +1,146 @@
+"""fentry, fexit and iter: programs that the verifier knows the types of.
+
+fentry:vfs_read { args.file.f_flags }    fexit:nf_tables:nf_tables_newtable { retval }
+fentry:bpf:my_prog                       iter:task { ctx.task.comm }
+
+The context of fentry and fexit is an array of u64: the arguments, structs in as many elements as they need, then the result
+(bpf_trampoline, include/linux/bpf.h).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubebpf.compiler.complaints.typing import BadAttachPoint, NoSuchField
+from kubebpf.compiler.kernel.btf import Function
+from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.passes.members import value_type
+from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
+from kubebpf.compiler.probes.record import Provider, RawArgument, Target, refuses
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import U64, VOID, Pointer, Space, Struct, Type, Void, round_up, sizeof
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.passes.typing import Typing
+
+BPF = "bpf"  # the module whose functions are BPF programs
+_ITER = "bpf_iter__"
+
+
+def _refuse(t: Typing, node: tree.AttachPoint, problem: str, *help_: str) -> Target | None:
+    t.complain(BadAttachPoint(span=node.span, problem=problem, help=help_))
+    return None
+
+
+# --- fentry, fexit ----------------------------------------------------------------------------------------------------
+
+
+def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
+    provider = FENTRY if node.provider == "fentry" else FEXIT
+    if not all(node.parts) or not node.parts or len(node.parts) > (3 if node.parts[0] == BPF else 2):
+        return _refuse(t, node, f"{node.provider} probe must have a function, and at most a module: {node.provider}:vfs_read")
+    if node.parts[0] == BPF and len(node.parts) > 1:
+        return _check_bpf(t, node, provider)
+    module, function = node.parts if len(node.parts) == 2 else ("", node.parts[0])
+    parts: dict[str, str | int] = {"module": module, "function": function}
+    if has_wildcard(module) or has_wildcard(function):
+        return Target(provider, full_text(node), node, parts, wildcard=True)
+    found = t.view.function(function, module)
+    if found is None:
+        hint = did_you_mean(function, (name for _, name in t.view.functions(module)))
+        return missing(t, node, node.provider, ":".join(node.parts), hint)
+    return Target(provider, full_text(node), node, parts, details=found)
+
+
+def _check_bpf(t: Typing, node: tree.AttachPoint, provider: Provider) -> Target | None:
+    """A BPF program of the node, by name and perhaps number; its types are the node's."""
+    number, function = (node.parts[1], node.parts[2]) if len(node.parts) == 3 else ("", node.parts[1])
+    if number and not number.isdigit():
+        return _refuse(t, node, f"invalid BPF program id: {number!r} is no number")
+    parts: dict[str, str | int] = {"module": BPF, "function": function} | ({"id": int(number)} if number else {})
+    unknown = Function(function, known=False)
+    return Target(provider, full_text(node), node, parts, wildcard=has_wildcard(function), details=unknown)
+
+
+def _section(target: Target) -> str:
+    provider = target.provider.name
+    if target.wildcard or target.parts["module"] == BPF:
+        return provider  # the node sets the target
+    return f"{provider}/{target.parts['function']}"
+
+
+def words(t: Type) -> int:
+    """How many elements of the context a parameter takes."""
+    return round_up(sizeof(t), 8) // 8 if isinstance(t, Struct) else 1
+
+
+def _argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
+    function: Function | None = target.details  # type: ignore[assignment]
+    if function is None:
+        return t.not_yet(node, f"args in a {target.provider.name} probe with a wildcard")
+    at = 0
+    for parameter, type_ in function.params:
+        if parameter == name:
+            return typed.Argument(span=node.span, type=value_type(type_, Space.KERNEL), access=RawArgument(at))
+        at += words(type_)
+    if not function.known:
+        return typed.Argument(span=node.span, type=U64, access=None)
+    hint = did_you_mean(name, [p for p, _ in function.params])
+    return t.bad(node, NoSuchField(span=node.span, type=target.text, name=name, help=hint))
+
+
+def _result(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
+    function: Function | None = target.details  # type: ignore[assignment]
+    if function is None:
+        return t.not_yet(node, "retval in a fexit probe with a wildcard")
+    if not function.known:
+        return typed.Argument(span=node.span, type=U64, access=None)
+    if target.provider is FENTRY:
+        return refuses("retval")(t, node, target, name)
+    if isinstance(function.returns, Void):
+        return t.bad(node, BadAttachPoint(span=node.span, problem=f"{function.name} returns nothing: there is no retval"))
+    index = sum(words(type_) for _, type_ in function.params)
+    return typed.Argument(span=node.span, type=value_type(function.returns, Space.KERNEL), access=RawArgument(index))
+
+
+def _plain(t: Typing, target: Target) -> Type:
+    return Pointer(VOID, Space.KERNEL)
+
+
+# --- iter -------------------------------------------------------------------------------------------------------------
+
+
+def _check_iter(t: Typing, node: tree.AttachPoint) -> Target | None:
+    if not 1 <= len(node.parts) <= 2 or not all(node.parts):
+        return _refuse(t, node, "iter probe must have a kind, and at most a pin: iter:task or iter:task:my_tasks")
+    kind = node.parts[0]
+    if has_wildcard(kind):
+        return _refuse(t, node, "iter probe type does not support wildcards")
+    struct = t.view.struct(_ITER + kind)
+    if struct is None and not t.view.anything_exists:
+        return missing(t, node, "iter", kind, did_you_mean(kind, t.view.targets("iter")))
+    parts: dict[str, str | int] = {"iterator": kind, "pin": "".join(node.parts[1:])}
+    return Target(ITER, full_text(node), node, parts, details=struct)
+
+
+def _iterated(t: Typing, target: Target) -> Type:
+    struct: Struct | None = target.details  # type: ignore[assignment]
+    return Pointer(struct or VOID, Space.KERNEL)
+
+
+FENTRY = Provider(
+    "fentry", _check, _section, exclusive=False, argument=_argument, result=_result, context=_plain, function=Space.KERNEL
+)
+FEXIT = Provider(
+    "fexit", _check, _section, exclusive=False, argument=_argument, result=_result, context=_plain, function=Space.KERNEL
+)
+ITER = Provider(
+    "iter",
+    _check_iter,
+    lambda target: f"iter/{target.parts['iterator']}",
+    scoped=False,
+    current_is_cause=False,
+    exclusive=False,
+    context=_iterated,
+)
