@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Headers:
+    """Where a program's C definitions find more.
+
+    Args:
+        folders: of -I.
+        files: of --include.
+    """
+
+    folders: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Built:
     """What came of a text: an artifact, or none and the errors in `report`."""
 
@@ -65,6 +78,7 @@ def build(
     header: str = "plain",
     here: bool = False,
     count_failures: bool = True,
+    headers: Headers = Headers(),
 ) -> Built:
     """Compile a text.
 
@@ -77,6 +91,7 @@ def build(
         header: of events.
         here: for this process alone to load, not for other nodes.
         count_failures: generate what counts full maps and the like.
+        headers: of -I and --include.
     """
     from kubebpf.compiler.options import CompileOptions
     from kubebpf.compiler.pipeline import compile_script
@@ -88,13 +103,15 @@ def build(
         header=header,
         arch=os.uname().machine,
         count_failures=count_failures,
+        include_dirs=headers.folders,
+        includes=headers.files,
         initial_pids=here and Path("/proc/self/ns/pid").stat().st_ino == _INITIAL_PID_NAMESPACE,
     )
     done = compile_script(text, view, options)
     return Built(done.artifact, done.report)
 
 
-def generated(text: str, name: str, view: KernelView, *, unsafe: bool, assembly: bool) -> str:
+def generated(text: str, name: str, view: KernelView, *, unsafe: bool, assembly: bool, headers: Headers = Headers()) -> str:
     """What the compiler hands to LLVM, or what LLVM makes of it.
 
     Raises:
@@ -105,7 +122,9 @@ def generated(text: str, name: str, view: KernelView, *, unsafe: bool, assembly:
     from kubebpf.compiler.options import CompileOptions
     from kubebpf.compiler.pipeline import check_script
 
-    options = CompileOptions(source_name=name, unsafe=unsafe, arch=os.uname().machine)
+    options = CompileOptions(
+        source_name=name, unsafe=unsafe, arch=os.uname().machine, include_dirs=headers.folders, includes=headers.files
+    )
     checked = check_script(text, view, options)
     if checked.program is None:
         raise UserError(complaints(checked.report))

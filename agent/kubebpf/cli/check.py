@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kubebpf.cli.building import build, complaints, complaints_json, kernel_view
+from kubebpf.cli.building import Headers, build, complaints, complaints_json, kernel_view
 from kubebpf.cli.source import read
 
 
@@ -18,8 +18,8 @@ from kubebpf.cli.source import read
 @click.option("-f", "form", type=click.Choice(["text", "json"]), default="text", help="One JSON object a diagnostic.")
 @click.option("--unsafe", is_flag=True, help="Allow unsafe helpers.")
 @click.option("--no-warnings", is_flag=True, help="Show errors only.")
-@click.option("--include", multiple=True, hidden=True)
-@click.option("-I", "directories", multiple=True, hidden=True)
+@click.option("-I", "directories", multiple=True, metavar="FOLDER", help="Look for C headers there first.")
+@click.option("--include", multiple=True, metavar="FILE", help="A C header in front of the program.")
 def check(file: str | None, inline: str | None, offline: bool, btf: Path | None, form: str, unsafe: bool, no_warnings: bool,
           include: tuple[str, ...], directories: tuple[str, ...]) -> int:  # fmt: skip
     """Check a program: FILE, - for standard input, or -e PROGRAM.
@@ -37,7 +37,8 @@ def check(file: str | None, inline: str | None, offline: bool, btf: Path | None,
         from kubebpf.cli.trace import program_of
 
         text = program_of(program)
-    built = build(text, name, kernel_view(btf, offline), unsafe=unsafe, offline=offline)
+    built = build(text, name, kernel_view(btf, offline), unsafe=unsafe, offline=offline,
+                  headers=Headers(directories, include))  # fmt: skip
     if form == "json":
         for line in complaints_json(built.report, not no_warnings):
             click.echo(line)

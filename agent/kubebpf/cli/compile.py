@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubebpf.cli.building import artifact_of, build, generated, kernel_view
+from kubebpf.cli.building import Headers, artifact_of, build, generated, kernel_view
 from kubebpf.cli.problems import error_line
 from kubebpf.cli.progress import progress
 from kubebpf.cli.source import read
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 @click.option("--btf", type=click.Path(path_type=Path), help="Compile for the kernel of this BTF file.")
 @click.option("--unsafe", is_flag=True, help="Allow unsafe helpers.")
 @click.option("--dump", type=click.Choice(["manifest", "ir", "asm"]), help="Print a part of the result instead.")
+@click.option("-I", "directories", multiple=True, metavar="FOLDER", help="Look for C headers there first.")
+@click.option("--include", multiple=True, metavar="FILE", help="A C header in front of the program.")
 @click.option("--no-warnings", is_flag=True, help="Show errors only.")
 def compile_(file: str | None, inline: str | None, output: Path | None, btf: Path | None, unsafe: bool, dump: str | None,
-             no_warnings: bool) -> None:  # fmt: skip
+             no_warnings: bool, directories: tuple[str, ...], include: tuple[str, ...]) -> None:  # fmt: skip
     """Compile a program, FILE or -e PROGRAM, to a BPF object with BTF and CO-RE relocations.
 
     \b
@@ -36,14 +38,16 @@ def compile_(file: str | None, inline: str | None, output: Path | None, btf: Pat
 
     The same text and the same kernel types give the same bytes. The digest goes to standard output.
     """
+    headers = Headers(directories, include)
     program = read(inline, (file,) if file else ())
     if output is None and dump is None:
         raise click.UsageError("Give -o FILE for the object, or --dump for a part of it.")
     if dump in ("ir", "asm"):
-        click.echo(generated(program.text, program.name, kernel_view(btf), unsafe=unsafe, assembly=dump == "asm"))
+        view = kernel_view(btf)
+        click.echo(generated(program.text, program.name, view, unsafe=unsafe, assembly=dump == "asm", headers=headers))
         return
     with progress("compiling"):
-        built = build(program.text, program.name, kernel_view(btf), unsafe=unsafe)
+        built = build(program.text, program.name, kernel_view(btf), unsafe=unsafe, headers=headers)
     artifact = artifact_of(built, not no_warnings)
     if dump:
         click.echo(json.dumps(json.loads(artifact.manifest.to_json()), indent=2))

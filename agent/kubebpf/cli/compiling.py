@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 import click
 
+from kubebpf.cli.building import Headers
 from kubebpf.cli.problems import UserError, error_line, not_installed
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Compiling:
         self._pid, self._pipe = pid, pipe
 
     @classmethod
-    def start(cls, text: str, name: str, unsafe: bool = False, warnings: bool = True) -> Self:
+    def start(cls, text: str, name: str, unsafe: bool = False, warnings: bool = True, headers: Headers = Headers()) -> Self:
         """Fork. No thread may run yet.
 
         Args:
@@ -65,12 +66,13 @@ class Compiling:
             name: in diagnostics.
             unsafe: allow unsafe helpers.
             warnings: show them.
+            headers: of -I and --include.
         """
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reading)
-            _compile(writing, text, name, unsafe, warnings)
+            _compile(writing, text, name, unsafe, warnings, headers)
         os.close(writing)
         return cls(pid, reading)
 
@@ -113,20 +115,20 @@ class Compiling:
         return Artifact.read(answer.elf)
 
 
-def _compile(writing: int, text: str, name: str, unsafe: bool, warnings: bool) -> NoReturn:
+def _compile(writing: int, text: str, name: str, unsafe: bool, warnings: bool, headers: Headers) -> NoReturn:
     # Nothing may return from here into the parent's code, and no exit handler of the parent may run twice.
     try:
         with open(writing, "wb") as pipe:
-            pickle.dump(_answer(text, name, unsafe, warnings), pipe)
+            pickle.dump(_answer(text, name, unsafe, warnings, headers), pipe)
     finally:
         os._exit(0)
 
 
-def _answer(text: str, name: str, unsafe: bool, warnings: bool) -> Answer:
+def _answer(text: str, name: str, unsafe: bool, warnings: bool, headers: Headers) -> Answer:
     try:
         from kubebpf.cli.building import build, complaints, kernel_view
 
-        built = build(text, name, kernel_view(), unsafe=unsafe, here=True, count_failures=warnings)
+        built = build(text, name, kernel_view(), unsafe=unsafe, here=True, count_failures=warnings, headers=headers)
         said = complaints(built.report, warnings or built.artifact is None)
         return Answer(built.artifact.elf if built.artifact else None, said)
     except UserError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from kubebpf.cli.building import Headers
 from kubebpf.cli.compiling import Compiling
 from kubebpf.cli.problems import UserError
 from kubebpf.cli.rights import require_rights
@@ -52,8 +53,8 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 @click.option("--test", "tests", is_flag=True, help="Run test: probes (not yet).")
 @click.option("--bench", "benches", is_flag=True, help="Run bench: probes (not yet).")
 @click.option("-B", "buffering", type=click.Choice(["line", "full", "none"]), hidden=True)
-@click.option("-I", "directories", multiple=True, hidden=True)
-@click.option("--include", multiple=True, hidden=True)
+@click.option("-I", "directories", multiple=True, metavar="FOLDER", help="Look for C headers there first.")
+@click.option("--include", multiple=True, metavar="FILE", help="A C header in front of the program.")
 @click.pass_context
 def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **chosen: Any) -> int:
     """Compile a program and run it on this machine's kernel: FILE, - for standard input, or -e PROGRAM.
@@ -104,12 +105,12 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
 def _started(program: Program, chosen: dict[str, Any]) -> Compiling:
     # A short run is mostly imports, and most of what they make stays: there is nothing to collect yet.
     gc.disable()
-    return Compiling.start(program.text, program.name, chosen["unsafe"], not chosen["no_warnings"])
+    return Compiling.start(
+        program.text, program.name, chosen["unsafe"], not chosen["no_warnings"], Headers(chosen["directories"], chosen["include"])
+    )
 
 
 def _refuse_unbuilt(chosen: dict[str, Any]) -> None:
     for option, what in (("tests", "--test: test: probes"), ("benches", "--bench: bench: probes")):
         if chosen[option]:
             raise UserError(f"ERROR: {what} cannot be run yet")
-    if chosen["include"] or chosen["directories"]:
-        raise UserError("ERROR: --include and -I: C headers cannot be read yet")
