@@ -31,6 +31,9 @@ class Headers:
     files: tuple[str, ...] = ()
 
 
+NO_HEADERS = Headers()
+
+
 @dataclass(frozen=True, slots=True)
 class Built:
     """What came of a text: an artifact, or none and the errors in `report`."""
@@ -78,7 +81,7 @@ def build(
     header: str = "plain",
     here: bool = False,
     count_failures: bool = True,
-    headers: Headers = Headers(),
+    headers: Headers = NO_HEADERS,
 ) -> Built:
     """Compile a text.
 
@@ -111,7 +114,7 @@ def build(
     return Built(done.artifact, done.report)
 
 
-def generated(text: str, name: str, view: KernelView, *, unsafe: bool, assembly: bool, headers: Headers = Headers()) -> str:
+def generated(text: str, name: str, view: KernelView, *, unsafe: bool, assembly: bool, headers: Headers = NO_HEADERS) -> str:
     """What the compiler hands to LLVM, or what LLVM makes of it.
 
     Raises:

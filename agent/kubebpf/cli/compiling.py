@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 import click
 
-from kubebpf.cli.building import Headers
+from kubebpf.cli.building import NO_HEADERS, Headers
 from kubebpf.cli.problems import UserError, error_line, not_installed
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Compiling:
         self._pid, self._pipe = pid, pipe
 
     @classmethod
-    def start(cls, text: str, name: str, unsafe: bool = False, warnings: bool = True, headers: Headers = Headers()) -> Self:
+    def start(cls, text: str, name: str, unsafe: bool = False, warnings: bool = True, headers: Headers = NO_HEADERS) -> Self:
         """Fork. No thread may run yet.
 
         Args:
