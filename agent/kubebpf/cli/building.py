@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -82,6 +82,7 @@ def build(
     here: bool = False,
     count_failures: bool = True,
     headers: Headers = NO_HEADERS,
+    **more: Any,
 ) -> Built:
     """Compile a text.
 
@@ -95,6 +96,7 @@ def build(
         here: for this process alone to load, not for other nodes.
         count_failures: generate what counts full maps and the like.
         headers: of -I and --include.
+        more: further fields of CompileOptions.
     """
     from kubebpf.compiler.options import CompileOptions
     from kubebpf.compiler.pipeline import compile_script
@@ -109,12 +111,15 @@ def build(
         include_dirs=headers.folders,
         includes=headers.files,
         initial_pids=here and Path("/proc/self/ns/pid").stat().st_ino == _INITIAL_PID_NAMESPACE,
+        **more,
     )
     done = compile_script(text, view, options)
     return Built(done.artifact, done.report)
 
 
-def generated(text: str, name: str, view: KernelView, *, unsafe: bool, assembly: bool, headers: Headers = NO_HEADERS) -> str:
+def generated(
+    text: str, name: str, view: KernelView, *, unsafe: bool, assembly: bool, headers: Headers = NO_HEADERS, **more: Any
+) -> str:
     """What the compiler hands to LLVM, or what LLVM makes of it.
 
     Raises:
@@ -126,7 +131,7 @@ def generated(text: str, name: str, view: KernelView, *, unsafe: bool, assembly:
     from kubebpf.compiler.pipeline import check_script
 
     options = CompileOptions(
-        source_name=name, unsafe=unsafe, arch=os.uname().machine, include_dirs=headers.folders, includes=headers.files
+        source_name=name, unsafe=unsafe, arch=os.uname().machine, include_dirs=headers.folders, includes=headers.files, **more
     )
     checked = check_script(text, view, options)
     if checked.program is None:

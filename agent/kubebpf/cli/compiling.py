@@ -14,11 +14,10 @@ import os
 import pickle
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import click
 
-from kubebpf.cli.building import NO_HEADERS, Headers
 from kubebpf.cli.problems import UserError, error_line, not_installed
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Compiling:
         self._pid, self._pipe = pid, pipe
 
     @classmethod
-    def start(cls, text: str, name: str, unsafe: bool = False, warnings: bool = True, headers: Headers = NO_HEADERS) -> Self:
+    def start(cls, text: str, name: str, unsafe: bool = False, warnings: bool = True, **options: Any) -> Self:
         """Fork. No thread may run yet.
 
         Args:
@@ -66,13 +65,13 @@ class Compiling:
             name: in diagnostics.
             unsafe: allow unsafe helpers.
             warnings: show them.
-            headers: of -I and --include.
+            options: further arguments of `build`, by name.
         """
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reading)
-            _compile(writing, text, name, unsafe, warnings, headers)
+            _compile(writing, text, name, unsafe, warnings, options)
         os.close(writing)
         return cls(pid, reading)
 
@@ -115,20 +114,20 @@ class Compiling:
         return Artifact.read(answer.elf)
 
 
-def _compile(writing: int, text: str, name: str, unsafe: bool, warnings: bool, headers: Headers) -> NoReturn:
+def _compile(writing: int, text: str, name: str, unsafe: bool, warnings: bool, options: dict[str, Any]) -> NoReturn:
     # Nothing may return from here into the parent's code, and no exit handler of the parent may run twice.
     try:
         with open(writing, "wb") as pipe:
-            pickle.dump(_answer(text, name, unsafe, warnings, headers), pipe)
+            pickle.dump(_answer(text, name, unsafe, warnings, options), pipe)
     finally:
         os._exit(0)
 
 
-def _answer(text: str, name: str, unsafe: bool, warnings: bool, headers: Headers) -> Answer:
+def _answer(text: str, name: str, unsafe: bool, warnings: bool, options: dict[str, Any]) -> Answer:
     try:
         from kubebpf.cli.building import build, complaints, kernel_view
 
-        built = build(text, name, kernel_view(), unsafe=unsafe, here=True, count_failures=warnings, headers=headers)
+        built = build(text, name, kernel_view(), unsafe=unsafe, here=True, count_failures=warnings, **options)
         said = complaints(built.report, warnings or built.artifact is None)
         return Answer(built.artifact.elf if built.artifact else None, said)
     except UserError as error:

@@ -15,7 +15,7 @@ from kubebpf.cli.compiling import Compiling
 from kubebpf.cli.problems import UserError
 from kubebpf.cli.rights import require_rights
 from kubebpf.cli.source import Program, read
-from kubebpf.cli.words import WordsCommand, words_of
+from kubebpf.cli.words import Words, WordsCommand, words_of
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
@@ -71,7 +71,8 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
     _refuse_unbuilt(chosen)
     program = read(inline, words)
     require_rights()
-    compiling = None if program.is_manifest else _started(program, chosen)
+    given = words_of(ctx, program.rest)
+    compiling = None if program.is_manifest else _started(program, given, chosen)
     # From here on while the compiler works.
     from kubebpf.cli.engine import Manner
     from kubebpf.cli.local import RunOptions
@@ -86,7 +87,7 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
         output=chosen["output"],
         duration_s=chosen["duration"],
         verbose=chosen["verbose"],
-        words=words_of(ctx, program.rest),
+        words=given,
         manner=Manner(
             quiet=chosen["quiet"],
             allow_unsafe=chosen["unsafe"],
@@ -102,12 +103,12 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
     return run_manifest(program, options)
 
 
-def _started(program: Program, chosen: dict[str, Any]) -> Compiling:
+def _started(program: Program, given: Words, chosen: dict[str, Any]) -> Compiling:
     # A short run is mostly imports, and most of what they make stays: there is nothing to collect yet.
     gc.disable()
-    return Compiling.start(
-        program.text, program.name, chosen["unsafe"], not chosen["no_warnings"], Headers(chosen["directories"], chosen["include"])
-    )
+    headers = Headers(chosen["directories"], chosen["include"])
+    warnings = not chosen["no_warnings"]
+    return Compiling.start(program.text, program.name, chosen["unsafe"], warnings, headers=headers, **given.options())
 
 
 def _refuse_unbuilt(chosen: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from kubebpf.cli.local import RunOptions, explained
 from kubebpf.cli.problems import UserError, error_line
 from kubebpf.cli.progress import progress
 from kubebpf.cli.source import Program
+from kubebpf.cli.words import Words
 from kubebpf.compiler.artifact.state import to_json
 from kubebpf.compiler.artifact.values import readable
 
@@ -130,7 +131,7 @@ class _Local:
 
         started = time.monotonic()
         with progress("compiling"):
-            built = build(self.spec.program, "program", kernel_view(), unsafe=self.spec.allow_unsafe)
+            built = build(self.spec.program, "program", kernel_view(), unsafe=self.spec.allow_unsafe, **self._words().options())
         text = complaints(built.report, self.options.manner.warnings)
         if built.artifact is None:
             return self._status(Refused("CompileFailed", text), "")
@@ -153,16 +154,20 @@ class _Local:
     def _traced(self, artifact: Artifact) -> None:
         spec, options = self.spec, self.options
         duration = options.duration_s or spec.duration
-        args = options.words.args or spec.args
-        params = dict(spec.params) | dict(options.words.params)
+        words = self._words()
         with ExitStack() as stack:
             ends = stack.enter_context(Ends(duration))
-            session = stack.enter_context(Session(artifact, Options(args=args, params=params)))
+            session = stack.enter_context(Session(artifact, Options(args=words.args, params=words.params)))
             manner = Manner(quiet=True, allow_unsafe=spec.allow_unsafe, warnings=options.manner.warnings, print_maps=False)
             run = Run(session, TextOutput(self._said, spec.program), ends, manner)
             with progress(_words(duration), quiet=not sys.stderr.isatty()):
                 code = run.go(lambda: self._attached(session))
             self._ended(run, session, code)
+
+    def _words(self) -> Words:
+        """The parameters of the spec, and those of the command line in front of them."""
+        given = self.options.words
+        return Words(given.args or self.spec.args, dict(self.spec.params) | dict(given.params))
 
     def _attached(self, session: Session) -> None:
         self.report |= {"phase": "Attached", "startedAt": _now(), "probes": session.attached}

@@ -23,6 +23,10 @@ class Words:
     args: tuple[str, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
 
+    def options(self) -> dict[str, Any]:
+        """As fields of CompileOptions."""
+        return {"args": self.args, "params": tuple(sorted(self.params.items()))}
+
 
 class WordsCommand(click.Command):
     """A command that keeps what stands behind `--` apart: click itself would not tell the two sides from each other."""

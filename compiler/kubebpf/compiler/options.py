@@ -20,6 +20,9 @@ class CompileOptions:
         include_dirs: folders that C headers are looked for in, before the system's.
         includes: C headers in front of the program's own C definitions.
         initial_pids: the tracers are known to live in the initial pid namespace, so that programs need not ask at each event.
+        args: `$1` and on. The object depends on those that stand where a literal has to (`Manifest.folded`), and on the others
+            only by what they are (see `artifact.parameters.shape`); `--name` for getopt() likewise.
+        params: the options for getopt(), each with its text.
     """
 
     source_name: str = "stdin"
@@ -32,6 +35,8 @@ class CompileOptions:
     initial_pids: bool = False
     include_dirs: tuple[str, ...] = ()
     includes: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    params: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 compilation = compile_script('begin { print(1) }', KernelView.running(), CompileOptions())
 compilation.artifact.elf, compilation.report.errors
 
-text -> parse -> expand (macros) -> read_config -> declare_maps -> infer -> finish -> emit -> Artifact
+text -> parse -> expand (macros) -> read_config -> fold_heads (parameters) -> declare_maps -> infer -> finish -> emit -> Artifact
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from kubebpf.compiler.passes.c_definitions import with_definitions
 from kubebpf.compiler.passes.config import read_config
 from kubebpf.compiler.passes.declarations import check_declared, declare_maps, refuse_unbuilt
 from kubebpf.compiler.passes.macros import expand
+from kubebpf.compiler.passes.parameters import fold_heads
 from kubebpf.compiler.passes.typing import Typing, infer
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.limits import check_depth
@@ -107,6 +108,7 @@ def _analyse(
     typing = Typing(report, with_definitions(syntax.c_definitions, view, options, report), options, settings)
     if report.errors:
         return typed.Program(probes=(), maps=())
+    syntax = fold_heads(syntax, typing.parameters, report)
     declare_maps(typing, syntax.map_declarations)
     probes = infer(typing, syntax.probes)
     check_declared(typing, syntax.map_declarations)
@@ -115,4 +117,5 @@ def _analyse(
         maps=tuple(typing.used_maps()),
         strings=tuple(typing.strings),
         unsafe=tuple(sorted(typing.unsafe)),
+        folded=tuple(sorted(typing.parameters.folded)),
     )

@@ -12,8 +12,8 @@ from kubebpf.agent.session.constants import fill
 from kubebpf.agent.session.errors import FactError, ParameterError
 from kubebpf.agent.session.facts import cgroup_id, check_parameters, kernel_device
 from kubebpf.agent.session.options import Options
-from kubebpf.agent.session.parameters import boolean, integer, string
 from kubebpf.compiler.artifact.manifest import Constant, Manifest
+from kubebpf.compiler.artifact.parameters import ParameterTextError, boolean, integer, string
 from support.cgroups import cgroup2_mount
 
 
@@ -41,13 +41,13 @@ def test_integers_as_the_language_writes_them(text: str, value: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "abc", "1x", "0x", "1.5", "09", "10 ms", "1e", "--1", "0x10ms"])
 def test_texts_that_are_no_integers(text: str) -> None:
-    with pytest.raises(ParameterError, match=r"--n is used as a number, but \""):
+    with pytest.raises(ParameterTextError, match=r"--n is used as a number, but \""):
         integer(text, "--n")
 
 
 @pytest.mark.parametrize("text", ["18446744073709551616", "-9223372036854775809", "1e99"])
 def test_integers_that_64_bits_cannot_hold(text: str) -> None:
-    with pytest.raises(ParameterError, match="64 bits"):
+    with pytest.raises(ParameterTextError, match="64 bits"):
         integer(text, "--n")
 
 
@@ -60,14 +60,14 @@ def test_booleans(text: str, value: bool) -> None:
 
 @pytest.mark.parametrize("text", ["yes", "2", "truee", " true"])
 def test_texts_that_are_no_booleans(text: str) -> None:
-    with pytest.raises(ParameterError, match="takes true, 1, false or 0"):
+    with pytest.raises(ParameterTextError, match="takes true, 1, false or 0"):
         boolean(text, "--b")
 
 
 def test_strings_fill_their_place_and_are_never_cut() -> None:
     assert string("abc", 8, "$1") == b"abc\0\0\0\0\0"
     assert string("1234567", 8, "$1") == b"1234567\0"
-    with pytest.raises(ParameterError, match="has 8 bytes, and the program has room for 7"):
+    with pytest.raises(ParameterTextError, match="has 8 bytes, and the program has room for 7"):
         string("12345678", 8, "$1")
 
 

@@ -1,6 +1,6 @@
 """Whole diagnostics: each golden/NAME.bt is a program with mistakes, NAME.err what is said about it, all at once.
 
-A first line `// options: scoped` compiles the program for a namespaced trace.
+A first line `// options: scoped` compiles the program for a namespaced trace, `// args: 7 nginx` gives it parameters.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kubebpf.compiler.complaints import macros as macro_complaints
+from kubebpf.compiler.complaints import parameters as parameter_complaints
 from kubebpf.compiler.complaints import typing as typing_complaints
 from kubebpf.compiler.complaints.base import Complaint
 from kubebpf.compiler.complaints.render import render_all
@@ -26,7 +27,9 @@ HARMLESS = ("skipped", "warnings")  # warnings or nothing
 
 def compilation(path: Path, small: KernelView) -> Compilation:
     text = path.read_text()
-    return compile_script(text, small, CompileOptions(source_name=path.name, scoped=text.startswith("// options: scoped")))
+    args = tuple(text.partition("\n")[0].removeprefix("// args:").split()) if text.startswith("// args:") else ()
+    options = CompileOptions(source_name=path.name, scoped=text.startswith("// options: scoped"), args=args)
+    return compile_script(text, small, options)
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=[p.stem for p in PROGRAMS])
@@ -40,7 +43,7 @@ def test_every_diagnostic_has_an_example(small: KernelView) -> None:
     shown = {type(complaint) for path in PROGRAMS for complaint in compilation(path, small).report}
     kinds = {
         kind
-        for module in (typing_complaints, macro_complaints, config, declarations)
+        for module in (typing_complaints, macro_complaints, parameter_complaints, config, declarations)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Complaint) and kind is not Complaint and kind.__module__ == module.__name__
     }

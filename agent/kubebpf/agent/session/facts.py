@@ -15,8 +15,8 @@ from pathlib import Path
 from kubebpf.agent.libbpf.library import possible_cpus
 from kubebpf.agent.session.errors import FactError, ParameterError
 from kubebpf.agent.session.options import Options
-from kubebpf.agent.session.parameters import boolean, integer, string
 from kubebpf.compiler.artifact.manifest import Constant, Manifest
+from kubebpf.compiler.artifact.parameters import ParameterTextError, boolean, integer, string
 
 Fact = Callable[[Constant, Options], int | bytes]
 
@@ -95,6 +95,7 @@ def check_parameters(manifest: Manifest, options: Options) -> None:
         ParameterError: naming those it has.
     """
     known = {constant.arg for constant in manifest.constants if constant.kind == "getopt"}
+    known |= {name.removeprefix("--") for name in manifest.folded if name.startswith("--")}
     unknown = sorted(set(options.params) - known)
     if not unknown:
         return
@@ -102,12 +103,27 @@ def check_parameters(manifest: Manifest, options: Options) -> None:
     raise ParameterError(f"the program has no option --{unknown[0]}; its options: {has}")
 
 
+def _as_given(fact: Fact) -> Fact:
+    """Texts that are not what the program takes them for are the person's mistake."""
+
+    def checked(constant: Constant, options: Options) -> int | bytes:
+        try:
+            return fact(constant, options)
+        except ParameterTextError as error:
+            raise ParameterError(str(error)) from error
+
+    return checked
+
+
 def _positional(constant: Constant, options: Options) -> int | bytes:
-    index = int(constant.arg)
+    # `1+3` is str($1 + 3): what is behind the first three bytes.
+    number, _, skipped = constant.arg.partition("+")
+    index = int(number)
     text = options.args[index - 1] if index <= len(options.args) else constant.default
-    if constant.string:
-        return string(text, constant.size, f"${index}")
-    return integer(text or "0", f"${index}")
+    if not constant.string:
+        return integer(text or "0", f"${index}")
+    data = text.encode("utf-8", "surrogateescape")[int(skipped or "0") :]
+    return string(data.decode("utf-8", "surrogateescape"), constant.size, f"${index}")
 
 
 def _option(constant: Constant, options: Options) -> int | bytes:
@@ -143,9 +159,9 @@ FACTS: dict[str, Fact] = {
     "pidns_ino": lambda constant, options: pid_namespace().st_ino,
     "scope_level_lo": _level(0),
     "scope_level_hi": _level(1),
-    "positional": _positional,
+    "positional": _as_given(_positional),
     "positional_count": lambda constant, options: len(options.args),
-    "getopt": _option,
+    "getopt": _as_given(_option),
     "cgroupid": lambda constant, options: cgroup_id(constant.arg),
     "kaddr": lambda constant, options: kernel_address(constant.arg),
     "self_pid": lambda constant, options: os.getpid(),

@@ -129,7 +129,8 @@ class Constant:
         offset: in the section, in bytes.
         size: in bytes: 8 for integers, the capacity for strings.
         string: whether it is a NUL-terminated string.
-        arg: positional: the index from 1; getopt: the option's name; cgroupid: the path.
+        arg: positional: the index from 1, `1+3` without the text's first three bytes; getopt: the option's name; cgroupid: the
+            path.
         default: what the node writes when it is given nothing.
     """
 
@@ -183,6 +184,7 @@ class Manifest:
         strings: texts that values index (strftime formats, cgroup filters).
         features: kernel features required, by name (`helper:ringbuf_output`, `kfunc:bpf_strnlen`).
         unsafe: the unsafe helpers that the program calls.
+        folded: the parameters whose values are in the code, because they stand where a literal has to: `$1`, `$#`, `--name`.
     """
 
     source_name: str
@@ -198,6 +200,7 @@ class Manifest:
     config: Config = field(default_factory=Config)
     features: tuple[str, ...] = ()
     unsafe: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
     version: int = 1
 
     def to_json(self) -> str:
@@ -255,7 +258,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
     rest["constants"] = tuple(Constant(**c) for c in data["constants"])
     rest["sites"] = tuple(Site(s["kind"], s["helper"], _place(s["place"])) for s in data["sites"])
     rest["config"] = Config(**data["config"])
-    return Manifest(**(rest | {name: tuple(data[name]) for name in ("strings", "features", "unsafe")}))
+    return Manifest(**(rest | {name: tuple(data[name]) for name in ("strings", "features", "unsafe", "folded")}))
 
 
 def _attach(a: dict[str, Any]) -> Attach:

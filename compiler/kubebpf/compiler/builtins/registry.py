@@ -7,6 +7,7 @@ from kubebpf.compiler.builtins import (
     context,
     map_functions,
     output,
+    parameters,
     probe,
     stacks,
     strings,
@@ -15,5 +16,5 @@ from kubebpf.compiler.builtins import (
 )
 from kubebpf.compiler.builtins.record import Builtin
 
-MODULES = (task, probe, stacks, strings, map_functions, aggregates, output, user, context)
+MODULES = (task, probe, stacks, strings, map_functions, aggregates, output, parameters, user, context)
 BUILTINS: dict[str, Builtin] = {builtin.name: builtin for module in MODULES for builtin in module.ALL}

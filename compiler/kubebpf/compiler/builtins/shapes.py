@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.record import Builtin, Check
 from kubebpf.compiler.complaints.typing import NeedsLiteral, NeedsMap, UndefinedMap, WrongArgument
+from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Type
@@ -44,7 +45,7 @@ def integer(t: Typing, node: tree.Call, index: int) -> typed.Expr:
 
 def literal_integer(t: Typing, node: tree.Call, index: int) -> int | None:
     """An argument that has to be a number known now; None after a diagnostic."""
-    value = t.value(node.arguments[index])
+    value = literal(t, t.value(node.arguments[index]))
     if isinstance(value, typed.Constant):
         return value.value
     if not isinstance(value, typed.Bad):
@@ -54,7 +55,7 @@ def literal_integer(t: Typing, node: tree.Call, index: int) -> int | None:
 
 def literal_string(t: Typing, node: tree.Call, index: int) -> str | None:
     """An argument that has to be a string known now; None after a diagnostic."""
-    value = t.value(node.arguments[index])
+    value = literal(t, t.value(node.arguments[index]))
     if isinstance(value, typed.Text):
         return value.value.decode(errors="surrogateescape")
     if not isinstance(value, typed.Bad):

@@ -11,6 +11,7 @@ from kubebpf.compiler.complaints.typing import WrongArgument
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.passes.conversions import convert
+from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import U64, Array, Int, Pointer, Space, String, sizeof
@@ -30,10 +31,7 @@ class Read:
 
 
 def _check_str(t: Typing, node: tree.Call) -> typed.Expr:
-    first = node.arguments[0]
-    if isinstance(first, tree.PositionalParameter):
-        return _parameter(t, node, first)
-    source = t.value(first)
+    source = _parameter(t, node.arguments[0]) or t.value(node.arguments[0])
     size, length = _capacity(t, node)
     if size is None or isinstance(source, typed.Bad):
         return t.bad(node)
@@ -47,10 +45,18 @@ def _check_str(t: Typing, node: tree.Call) -> typed.Expr:
     return call(t, node, String(size), arguments, Read(space, length is not None))
 
 
-def _parameter(t: Typing, node: tree.Call, first: tree.PositionalParameter) -> typed.Expr:
-    """`str($1)`: text that the node writes before the load."""
-    size = t.settings.max_strlen
-    return typed.LoadTime(span=node.span, type=String(size), kind="positional", arg=str(first.index))
+def _parameter(t: Typing, node: tree.Expr | tree.TypeSyntax) -> typed.Expr | None:
+    """`str($1)`, `str($1 + 3)`: text that the node writes before the load."""
+    skipped = 0
+    if isinstance(node, tree.Binary) and node.op == "+" and isinstance(node.left, tree.PositionalParameter):
+        amount = literal(t, t.expr(node.right))
+        if not isinstance(amount, typed.Constant) or amount.value < 0:
+            return None
+        node, skipped = node.left, amount.value
+    if not isinstance(node, tree.PositionalParameter):
+        return None
+    arg = f"{node.index}+{skipped}" if skipped else str(node.index)
+    return typed.LoadTime(span=node.span, type=String(t.settings.max_strlen), kind="positional", arg=arg)
 
 
 def _capacity(t: Typing, node: tree.Call) -> tuple[int | None, typed.Expr | None]:
@@ -58,7 +64,7 @@ def _capacity(t: Typing, node: tree.Call) -> tuple[int | None, typed.Expr | None
     most = t.settings.max_strlen
     if len(node.arguments) < 2:
         return most, None
-    length = integer(t, node, 1)
+    length = literal(t, integer(t, node, 1))
     if isinstance(length, typed.Bad):
         return None, None
     if isinstance(length, typed.Constant):

@@ -205,7 +205,7 @@ class Module:
 
     # -- the whole -----------------------------------------------------------------------------------------------------
 
-    def manifest(self, strings: tuple[str, ...], unsafe: tuple[str, ...]) -> m.Manifest:
+    def manifest(self, strings: tuple[str, ...], unsafe: tuple[str, ...], folded: tuple[str, ...]) -> m.Manifest:
         """The manifest of what was built."""
         s = self.settings
         config = m.Config(
@@ -226,6 +226,7 @@ class Module:
             license=s.license,
             config=config,
             unsafe=unsafe,
+            folded=folded,
         )
 
     def ir(self, manifest: m.Manifest) -> str:

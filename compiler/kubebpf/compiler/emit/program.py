@@ -81,7 +81,7 @@ def build(
     shared = _shared_maps(program)
     for number, probe in enumerate(program.probes):
         _program(module, probe, number, shared)
-    return module, module.manifest(program.strings, program.unsafe)
+    return module, module.manifest(program.strings, program.unsafe, program.folded)
 
 
 def _shared_maps(program: typed.Program) -> frozenset[int]:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kubebpf.compiler.artifact.parameters import shape
+from kubebpf.compiler.complaints.parameters import NotComptime
 from kubebpf.compiler.complaints.typing import (
     AggregateHasNoNumber,
     BadCondition,
@@ -26,6 +28,8 @@ from kubebpf.compiler.passes import calls, casts, members
 from kubebpf.compiler.passes.conversions import convert, decay, has_truth
 from kubebpf.compiler.passes.fold import COMPARISONS, NoValueError, fold, in_range
 from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.passes.literals import evaluate, text_of
+from kubebpf.compiler.passes.parameters import number
 from kubebpf.compiler.passes.slots import joined_type
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -109,7 +113,13 @@ def read_map(t: Typing, node: tree.Expr, name: str, key: tree.Expr | None) -> ty
 
 
 def positional(t: Typing, node: tree.PositionalParameter) -> typed.Expr:
-    """`$1` as a number; str($1) types it as text."""
+    """`$1`: a number, or a string when no number was given; str($1) is always one."""
+    if not t.parameters.is_int64(node.index):
+        text = t.parameters.positional(node.index)
+        if shape(text) == "text":
+            return text_of(typed.LoadTime(span=node.span, type=I64, kind="positional"), text)
+        found = number(text, f"${node.index}", node.span, t.report) or 0
+        return typed.Constant(span=node.span, type=smallest_int(found), value=found, literal=True)
     return typed.LoadTime(span=node.span, type=I64, kind="positional", arg=str(node.index), default="0")
 
 
@@ -274,11 +284,30 @@ def condition(t: Typing, node: tree.Expr) -> typed.Expr:
     return t.bad(node, BadCondition(span=node.span, type=str(value.type)))
 
 
+def decided(t: Typing, node: tree.Expr) -> bool | None:
+    """What a condition under comptime is; None when it is not known, which the last round complains about."""
+    operand = node.operand if isinstance(node, tree.Comptime) else node
+    test = condition(t, operand)
+    found = None if isinstance(test, typed.Bad) else evaluate(t, test)
+    if isinstance(found, typed.Constant | typed.Text):
+        return bool(found.value)
+    if not isinstance(test, typed.Bad):
+        t.complain(NotComptime(span=node.span))
+    return None
+
+
 def ternary(t: Typing, node: tree.Ternary) -> typed.Expr:
     """`a ? b : c` and `a ?: c`."""
+    if isinstance(node.condition, tree.Comptime) and node.then is not None:
+        return _chosen(t, node, node.then, node.otherwise)
     test = condition(t, node.condition)
     then = test if node.then is None else decay(t.expr(node.then))
     return choose(t, node, test, then, decay(t.expr(node.otherwise)))
+
+
+def _chosen(t: Typing, node: tree.Ternary | tree.IfExpr, then: tree.Expr, otherwise: tree.Expr) -> typed.Expr:
+    truth = decided(t, node.condition)
+    return t.bad(node) if truth is None else t.expr(then if truth else otherwise)
 
 
 def choose(t: Typing, node: tree.Node, test: typed.Expr, then: typed.Expr, otherwise: typed.Expr) -> typed.Expr:
@@ -297,6 +326,8 @@ def choose(t: Typing, node: tree.Node, test: typed.Expr, then: typed.Expr, other
 
 def if_expression(t: Typing, node: tree.IfExpr) -> typed.Expr:
     """`if (c) { a } else { b }` as a value."""
+    if node.comptime or isinstance(node.condition, tree.Comptime):
+        return _chosen(t, node, node.then, node.otherwise)
     return choose(t, node, condition(t, node.condition), t.expr(node.then), t.expr(node.otherwise))
 
 
@@ -311,11 +342,11 @@ def block_expression(t: Typing, node: tree.BlockExpr) -> typed.Expr:
 
 
 def comptime(t: Typing, node: tree.Comptime) -> typed.Expr:
-    """`comptime e`: everything that can be folded is folded anyway."""
+    """`comptime e`: computed now, parameters included."""
     value = t.expr(node.operand)
-    if isinstance(value, typed.Bad | typed.Constant | typed.Text):
+    if isinstance(value, typed.Bad):
         return value
-    return t.bad(node, FoldError(span=node.span, why="an operand that is only known at run time"))
+    return evaluate(t, value) or t.bad(node, NotComptime(span=node.span))
 
 
 def increment(t: Typing, node: tree.Increment) -> typed.Expr:

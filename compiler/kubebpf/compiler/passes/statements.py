@@ -23,7 +23,8 @@ from kubebpf.compiler.complaints.typing import (
 from kubebpf.compiler.passes import casts
 from kubebpf.compiler.passes.calls import arguments_fit
 from kubebpf.compiler.passes.conversions import convert, decay
-from kubebpf.compiler.passes.expressions import binary_of, condition
+from kubebpf.compiler.passes.expressions import binary_of, condition, decided
+from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import I64, VOID, Aggregate, Int, Tuple, Type
@@ -226,11 +227,12 @@ def let(t: Typing, node: tree.Let) -> typed.Statement | None:
 
 
 def if_(t: Typing, node: tree.If) -> typed.Statement | None:
-    """`if`; a constant condition under comptime leaves the dead branch unseen."""
+    """`if`; under comptime the dead branch stays unseen."""
+    if node.comptime or isinstance(node.condition, tree.Comptime):
+        truth = decided(t, node.condition)
+        taken = node.then if truth else node.otherwise
+        return None if truth is None or taken is None else t.statement(taken)
     test = condition(t, node.condition)
-    if (node.comptime or isinstance(node.condition, tree.Comptime)) and isinstance(test, typed.Constant | typed.Text):
-        taken = node.then if test.value else node.otherwise
-        return None if taken is None else t.statement(taken)
     then = t.block(node.then)
     otherwise = None
     if isinstance(node.otherwise, tree.Block):
@@ -251,7 +253,7 @@ def return_(t: Typing, node: tree.Return) -> typed.Statement | None:
 
 def unroll(t: Typing, node: tree.Unroll) -> typed.Statement | None:
     """`unroll(n) { … }`: the body n times, each in a scope of its own."""
-    count = t.expr(node.count)
+    count = literal(t, t.expr(node.count))
     if not isinstance(count, typed.Constant):
         if not isinstance(count, typed.Bad):
             t.not_yet(node, "unroll with a count that is only known at run time")

@@ -27,6 +27,7 @@ from kubebpf.compiler.complaints.typing import (
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.expressions import EXPRESSIONS
+from kubebpf.compiler.passes.parameters import Parameters
 from kubebpf.compiler.passes.probes import type_probe
 from kubebpf.compiler.passes.slots import Slot, Slots
 from kubebpf.compiler.passes.statements import STATEMENTS
@@ -58,6 +59,8 @@ class Typing:
     view: KernelView
     options: CompileOptions
     settings: Settings
+    parameters: Parameters = field(init=False)
+    getopts: dict[str, tuple[str, str, str | None]] = field(default_factory=dict)  # kind, default, description
     slots: Slots = field(default_factory=Slots)
     final: bool = False
     context: Context | None = None
@@ -71,6 +74,9 @@ class Typing:
     _seen: dict[tuple[object, ...], int] = field(default_factory=dict)
     _variables: dict[tuple[object, ...], typed.Variable] = field(default_factory=dict)
     _slot_of: dict[int, Slot] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.parameters = Parameters(self.options)
 
     # -- diagnostics ---------------------------------------------------------------------------------------------------
 
@@ -243,6 +249,7 @@ class Typing:
         self.final = final
         self._seen, self._scopes, self._slot_of = {}, [], {}
         self.strings.clear()
+        self.getopts.clear()
         self.unresolved = None
 
 

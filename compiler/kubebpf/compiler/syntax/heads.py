@@ -63,11 +63,17 @@ class HeadParser(AttachPointParser):
         self.expect("=")
         kind = self.identifier("map type name").text
         self.expect("(")
-        size = self.expect_kind(Kind.INTEGER, "positive integer for map declaration max entries")
+        entries = self._map_size()
         self.expect(")")
         self.accept(";")
-        entries = tree.Integer(size.number, size.text, size.duration, span=size.span)
         return tree.MapDeclaration(tree.Map(map_.text, span=map_.span), kind, entries, span=self.since(start))
+
+    def _map_size(self) -> tree.Expr:
+        if self.token.kind is Kind.PARAMETER:
+            parameter = self.advance()
+            return tree.PositionalParameter(parameter.number, span=parameter.span)
+        size = self.expect_kind(Kind.INTEGER, "positive integer for map declaration max entries")
+        return tree.Integer(size.number, size.text, size.duration, span=size.span)
 
     # --- macros ---
 

@@ -375,9 +375,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The whole typed program. `strings` are the texts of the manifest that values refer to by number."""
+    """The whole typed program. `strings` are the texts of the manifest that values refer to by number, `folded` the
+    parameters whose values are in it."""
 
     probes: tuple[Probe, ...]
     maps: tuple[MapInfo, ...]
     strings: tuple[str, ...] = ()
     unsafe: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()

@@ -1,0 +1,44 @@
+"""The diagnostics of positional parameters, getopt() and places that need a value known at compile time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kubebpf.compiler.complaints.base import Complaint
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadParameter(Complaint):
+    """A parameter that was given does not fit its use."""
+
+    title: ClassVar[str] = "{why}"
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionNeedsLiteral(Complaint):
+    """getopt() with something else than literals."""
+
+    title: ClassVar[str] = "{which} argument to 'getopt' must be {wanted}."
+    which: str
+    wanted: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionDiffers(Complaint):
+    """One option with two defaults or two descriptions."""
+
+    title: ClassVar[str] = (
+        "Command line option '{name}' needs to have the same {what} in all places it is used. Previously: {before}"
+    )
+    name: str
+    what: str
+    before: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotComptime(Complaint):
+    """`comptime` of something that depends on the run."""
+
+    title: ClassVar[str] = "Unable to resolve comptime expression: it is only known at run time"
