@@ -79,6 +79,27 @@ def test_an_answer_is_remembered() -> None:
     with_compiler(config(), use)
 
 
+FOLDS = 'begin { @l = lhist($1, 0, $2, 1); print(getopt("n", 5) + getopt("m", 1)); print(comptime getopt("deep", 1)); }'
+
+
+def test_parameters_compile_again_only_where_they_are_in_the_code() -> None:
+    async def use(ask: Callable[[Request], Awaitable[Answer]]) -> None:
+        async def compiled(args: tuple[str, ...], **params: str) -> Compiled:
+            answer = await ask(Request(FOLDS, False, False, args, tuple(params.items())))
+            assert isinstance(answer, Compiled), answer
+            return answer
+
+        first = await compiled(("1", "10"), n="7")
+        assert first.folded == {"$2", "--deep"}
+        assert await compiled(("2", "10", "0"), n="8", m="3") is first
+        assert (await compiled(("1", "20"), n="7")).digest != first.digest
+        assert (await compiled(("1", "10"), deep="2")).digest != first.digest
+        assert (await compiled(("1", "10"), m="0xffffffffffffffff")).digest != first.digest
+        assert await compiled(("5", "10")) is first
+
+    with_compiler(config(), use)
+
+
 def deep(levels: int) -> str:
     return "begin { print(" + "(" * levels + "1" + ")" * levels + "); }"
 

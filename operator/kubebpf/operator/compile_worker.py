@@ -3,8 +3,9 @@
     python -m kubebpf.operator.compile_worker MEMORY [BTF] < requests > answers
 
 A message is 4 bytes of length, big-endian, and that much JSON. The first answer tells the kernel view: {"view": "sha256:…"}. Each
-request {"text": …, "scoped": …, "unsafe": …} then gets one answer: {"elf": base64, "unsafe": […], "millis": n, "warnings": "…"}
-or {"complaints": "…"}. Nothing of the operator lives here: no client, no credentials.
+request {"text": …, "scoped": …, "unsafe": …, "args": […], "params": [[…, …]]} then gets one answer: {"elf": base64,
+"unsafe": […], "folded": […], "millis": n, "warnings": "…"} or {"complaints": "…"}. Nothing of the
+operator lives here: no client, no credentials.
 """
 
 from __future__ import annotations
@@ -49,7 +50,14 @@ def main(memory: int, btf: str | None) -> int:
 
 def answer(request: Json, view: KernelView) -> Json:
     """Compile one request."""
-    options = CompileOptions(source_name=SOURCE, scoped=request["scoped"], header="context", unsafe=request["unsafe"])
+    options = CompileOptions(
+        source_name=SOURCE,
+        scoped=request["scoped"],
+        header="context",
+        unsafe=request["unsafe"],
+        args=tuple(request["args"]),
+        params=tuple(map(tuple, request["params"])),
+    )
     began = time.monotonic()
     try:
         done = compile_script(request["text"], view, options)
@@ -60,7 +68,9 @@ def answer(request: Json, view: KernelView) -> Json:
     if done.artifact is None:
         return {"complaints": complaints}
     elf = base64.b64encode(done.artifact.elf).decode()
-    return {"elf": elf, "unsafe": list(done.artifact.manifest.unsafe), "millis": millis, "warnings": complaints}
+    manifest = done.artifact.manifest
+    found = {"elf": elf, "unsafe": list(manifest.unsafe), "folded": list(manifest.folded)}
+    return found | {"millis": millis, "warnings": complaints}
 
 
 def read_message(stream: BinaryIO) -> Json | None:

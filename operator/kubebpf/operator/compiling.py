@@ -19,8 +19,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from kubebpf.compiler.artifact.parameters import shape
 from kubebpf.operator.config import Config
 from kubebpf.operator.model import Json
 from kubebpf.operator.status import Refused
@@ -36,11 +37,39 @@ MODULE = "kubebpf.operator.compile_worker"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the result depends on, beside the kernel view, which a worker has for life."""
+    """What the result depends on, beside the kernel view, which a worker has for life.
+
+    Args:
+        text: of the program.
+        scoped: whether it sees only the cgroups of a scope.
+        unsafe: whether it may use unsafe helpers.
+        args: `$1` and on. Of most of them the result does not depend: see `key`.
+        params: the options for getopt(), likewise.
+    """
 
     text: str
     scoped: bool
     unsafe: bool
+    args: tuple[str, ...] = ()
+    params: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def program(self) -> Request:
+        """The request without its parameters."""
+        return replace(self, args=(), params=())
+
+    def key(self, folded: frozenset[str]) -> Request:
+        """What a result depends on that has the values of the `folded` parameters in its code: these values, and of the others
+        whether they are numbers that a load-time constant can be.
+
+        Args:
+            folded: as in the manifest: `$1`, `$#`, `--name`.
+        """
+        args = [f"={text}" if f"${i}" in folded else shape(text) for i, text in enumerate(self.args, 1)]
+        while "$#" not in folded and args and args[-1] == "number":
+            args.pop()  # as if it were not given
+        params = [(name, f"={text}" if f"--{name}" in folded else shape(text)) for name, text in sorted(self.params)]
+        return replace(self, args=tuple(args), params=tuple(p for p in params if p[1] not in ("number", "text")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +80,7 @@ class Compiled:
     digest: str
     millis: int
     warnings: str = ""
+    folded: frozenset[str] = frozenset()
 
 
 Answer = Compiled | Refused
@@ -123,6 +153,7 @@ class Worker:
     async def _exchange(self, request: Request) -> Json:
         assert self._process and self._process.stdin
         body = {"text": request.text, "scoped": request.scoped, "unsafe": request.unsafe, "cpu": self._config.limits.cpu}
+        body |= {"args": request.args, "params": request.params}
         data = json.dumps(body).encode()
         self._process.stdin.write(len(data).to_bytes(4, "big") + data)
         await self._process.stdin.drain()
@@ -158,15 +189,17 @@ class Compiler:
         self._config, self._ready = config, ready
         self._worker = Worker(config)
         self._answers: OrderedDict[Request, tuple[Answer, float]] = OrderedDict()
+        self._folded: OrderedDict[Request, frozenset[str]] = OrderedDict()
         self._waiting: dict[Request, set[str]] = {}
         self._queue: asyncio.Queue[Request] = asyncio.Queue()
 
     def ask(self, uid: str, request: Request) -> Answer | None:
         """The answer, or None when it is not known yet."""
-        known = self._answers.get(request)
-        if known and time.monotonic() < known[1]:
-            self._answers.move_to_end(request)
-            return known[0]
+        for key in (self._key(request), request):
+            known = self._answers.get(key)
+            if known and time.monotonic() < known[1]:
+                self._answers.move_to_end(key)
+                return known[0]
         if request not in self._waiting:
             self._queue.put_nowait(request)
         self._waiting.setdefault(request, set()).add(uid)
@@ -184,11 +217,20 @@ class Compiler:
 
     async def _one(self, request: Request) -> None:
         answer, keep = await self._compile(request)
-        self._answers[request] = answer, time.monotonic() + keep
-        while len(self._answers) > REMEMBERED:
-            self._answers.popitem(last=False)
+        # Which parameters a refusal is about is not known: it holds for exactly these.
+        key = request
+        if isinstance(answer, Compiled):
+            self._folded[request.program] = self._folded.get(request.program, frozenset()) | answer.folded
+            key = self._key(request)
+        self._answers[key] = answer, time.monotonic() + keep
+        for memory in (self._answers, self._folded):
+            while len(memory) > REMEMBERED:
+                memory.popitem(last=False)
         for uid in self._waiting.pop(request, ()):
             self._ready(uid)
+
+    def _key(self, request: Request) -> Request:
+        return request.key(self._folded.get(request.program, frozenset()))
 
     async def _compile(self, request: Request) -> tuple[Answer, float]:
         try:
@@ -209,4 +251,4 @@ class Compiler:
         if raw["unsafe"] and not request.unsafe:
             return Refused("UnsafeNotAllowed", f"spec.allowUnsafe is needed for {', '.join(raw['unsafe'])}")
         digest = "sha256:" + hashlib.sha256(elf).hexdigest()
-        return Compiled(elf, digest, raw["millis"], raw["warnings"])
+        return Compiled(elf, digest, raw["millis"], raw["warnings"], frozenset(raw["folded"]))

@@ -103,7 +103,7 @@ class Reconciler:
             look.outcome = known
             return
         scoped = trace.key.scoped or trace.spec.selects_pods
-        request = Request(trace.spec.program, scoped, trace.spec.allow_unsafe)
+        request = Request(trace.spec.program, scoped, trace.spec.allow_unsafe, trace.spec.args, trace.spec.params)
         answer = self._compiler.ask(trace.key.uid, request)
         if isinstance(answer, Compiled):
             look.compiled = answer
