@@ -15,7 +15,7 @@ from kubebpf.agent.session.session import Session
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.decode import PlainResolver
 from kubebpf.compiler.artifact.manifest import Argument, Config, Event, Manifest, Place
-from kubebpf.compiler.artifact.types import DArray, DInt, DString
+from kubebpf.compiler.artifact.types import DBuffer, DInt, DString
 
 HEAD = 8
 TEXT, NUMBER = DString(64), DInt(64, True)
@@ -31,7 +31,7 @@ def said(event: Event, data: bytes, allow_unsafe: bool = False, warnings: bool =
     return lines
 
 
-def event(kind: str, *types: tuple[int, DString | DInt | DArray], format: str = "") -> Event:
+def event(kind: str, *types: tuple[int, DString | DInt | DBuffer], format: str = "") -> Event:
     return Event(
         1, kind, HEAD, format, tuple(Argument(HEAD + offset, t) for offset, t in types), place=Place("stdin", 1, 9, 1, 20)
     )
@@ -57,10 +57,14 @@ def test_print_of_a_value() -> None:
     assert said(event("print_value", (0, TEXT)), string("abc")) == [("print", "abc\n")]
 
 
-def test_join_ends_at_the_first_empty_word() -> None:
-    words = DArray(DString(4), 4, 4)
-    assert said(event("join", (0, words)), b"ls\0\0-l\0\0\0\0\0\0x\0\0\0") == [("join", "ls -l\n")]
-    assert said(event("join", (0, words), format=","), b"a\0\0\0b\0\0\0c\0\0\0d\0\0\0") == [("join", "a,b,c,d\n")]
+def test_join_puts_the_separator_between_the_words() -> None:
+    def joined(separator: str, *words: bytes) -> list[tuple[str, str]]:
+        data = b"".join(word + b"\0" for word in words)
+        return said(event("join", (0, DBuffer(64)), format=separator), struct.pack("<I", len(data)) + data)
+
+    assert joined(" ", b"ls", b"-l", b"", b"a b") == [("join", "ls -l  a b\n")]
+    assert joined("", b"a", b"b") == [("join", "ab\n")]
+    assert joined(", ") == [("join", "\n")]
 
 
 def test_time_is_of_now() -> None:

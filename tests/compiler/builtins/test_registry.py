@@ -15,7 +15,7 @@ CALLS = {
     "str": "print(str(0))", "printf": 'printf("%d", 1)', "print": "print(1)", "clear": "clear(@m)", "zero": "zero(@m)",
     "delete": "delete(@k, 1)", "exit": "exit()", "has_key": "print(has_key(@k, 1))", "len": "print(len(@k))",
     "cgroup_path": "print(cgroup_path(1))", "strftime": 'print(strftime("%Y", 1))', "time": "time()", "errorf": 'errorf("x")',
-    "warnf": 'warnf("x")', "cat": 'cat("/dev/null")', "system": 'system("true")',
+    "warnf": 'warnf("x")', "cat": 'cat("/dev/null")', "join": "join(0)", "unwatch": "unwatch(0)", "system": 'system("true")',
     **{f: f"@a = {f}()" for f in ("count",)},
     **{f: f"@a = {f}(1)" for f in ("sum", "min", "max", "avg", "stats", "hist")},
     "lhist": "@a = lhist(1, 0, 10, 1)", "tseries": "@a = tseries(1, 1s, 10)",

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from kubebpf.agent.output.writers import Output
 from kubebpf.agent.session.ring import Record
 from kubebpf.agent.session.session import Session
+from kubebpf.compiler.artifact.cells import Average
 from kubebpf.compiler.artifact.decode import Resolver, decode
-from kubebpf.compiler.artifact.manifest import MapSchema
+from kubebpf.compiler.artifact.manifest import Event, MapSchema
 from kubebpf.compiler.artifact.printf import printf
-from kubebpf.compiler.artifact.state import Entry, MapState, key_of, of_schema, with_default
+from kubebpf.compiler.artifact.state import Entry, Key, MapState, key_of, of_schema, with_default
 from kubebpf.compiler.artifact.strftime import format_clock
-from kubebpf.compiler.artifact.text import value_text
-from kubebpf.compiler.artifact.values import Array, Value
+from kubebpf.compiler.artifact.text import cell_value
+from kubebpf.compiler.artifact.values import Bytes, Value
 
 _COMMAND_SECONDS = 60
 
@@ -105,7 +107,19 @@ def _print_value(to: Dispatcher, record: Record) -> None:
 def _print_map(to: Dispatcher, record: Record) -> None:
     event = record.event
     state = map_state(to.session, event.map, to.resolver, unset=True)
+    if event.arguments:
+        _print_key(to, state, key_of(to.values(record)[0]), event)
+        return
     to.output.map(with_default(state, to.schema(event.map), to.resolver), event.top, event.div)
+
+
+def _print_key(to: Dispatcher, state: MapState, key: Key, event: Event) -> None:
+    """One key of a map; what is a value prints as print(value) does, stats for one."""
+    entries = tuple(entry for entry in state.entries if entry.key == key)
+    if state.kind == "stats":
+        to.output.value(cell_value("stats", entries[0].cell if entries else Average(0, 0)))
+        return
+    to.output.map(replace(state, entries=entries), event.top, event.div)
 
 
 def _clear(to: Dispatcher, record: Record) -> None:
@@ -122,9 +136,17 @@ def _time(to: Dispatcher, record: Record) -> None:
 
 
 def _join(to: Dispatcher, record: Record) -> None:
-    words = [value_text(word) for value in to.values(record) for word in (value.items if isinstance(value, Array) else (value,))]
-    ended = words.index("") if "" in words else len(words)
-    to.output.said("join", (record.event.format or " ").join(words[:ended]))
+    (words,) = to.values(record)
+    assert isinstance(words, Bytes)
+    # Every string has its NUL behind it.
+    texts = words.data.decode("utf-8", "surrogateescape").split("\0")[:-1]
+    to.output.said("join", record.event.format.join(texts))
+
+
+def _unwatch(to: Dispatcher, record: Record) -> None:
+    (address,) = to.values(record)
+    assert isinstance(address, int)
+    to.session.unwatch(address)
 
 
 def _cat(to: Dispatcher, record: Record) -> None:
@@ -153,6 +175,9 @@ def _system(to: Dispatcher, record: Record) -> None:
         to.output.message("errorf", f"system(): {error}", record.event.place)
         return
     to.output.said("system", done.stdout.decode("utf-8", "surrogateescape"))
+    if done.returncode:
+        ended = f"ended with exit code {done.returncode}" if done.returncode > 0 else f"was ended by signal {-done.returncode}"
+        to.output.message("errorf", f"system(): the command {ended}", record.event.place)
 
 
 def _exit(to: Dispatcher, record: Record) -> None:
@@ -169,6 +194,7 @@ ACTIONS: dict[str, Action] = {
     "zero": _zero,
     "time": _time,
     "join": _join,
+    "unwatch": _unwatch,
     "cat": _cat,
     "system": _system,
     "exit": _exit,

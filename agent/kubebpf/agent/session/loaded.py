@@ -7,7 +7,7 @@ takes up again after it was killed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -63,6 +63,12 @@ class Loaded:
             return
         with ThreadPoolExecutor(_THREADS) as threads:
             self._events += threads.map(lambda link: link.release(), links)
+
+    def detach_where(self, chosen: Callable[[Point], bool]) -> None:
+        """Close the links of some places."""
+        going = [links for point, links in self.attached if chosen(point)]
+        self.attached = [(point, links) for point, links in self.attached if not chosen(point)]
+        self._events += [link.release() for links in going for link in links]
 
     def close(self) -> None:
         """Detach, and close what is left; a thread of their own closes many perf events, so that the caller need not wait."""

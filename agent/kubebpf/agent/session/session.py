@@ -198,6 +198,10 @@ class Session:
         schema = self._schema(name)
         map_state.zero(schema, self._held().maps[schema.symbol])
 
+    def unwatch(self, address: int) -> None:
+        """Detach the watchpoints on an address; nothing when there is none."""
+        self._held().detach_where(lambda point: point.target.get("address") == address)
+
     def counters(self) -> Counters:
         """Lost events and failed sites since the load."""
         source = self._held().maps.get(SITES)

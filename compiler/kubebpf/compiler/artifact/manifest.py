@@ -102,7 +102,8 @@ class Event:
         kind: printf, errorf, warnf, print_value, print_map, clear, zero, exit, time, join, cat, system, ….
         size: of the whole record in bytes.
         format: the format string of printf and its kin, time's format.
-        arguments: in the order of the text. exit has its code here (or none: 0). print_value has one.
+        arguments: in the order of the text. exit has its code here (or none: 0). print_value has one; print_map has the key when
+            only one key is meant.
         map: the map of print_map, clear, zero.
         top, div: of print_map; 0 when not given.
         place: where the call stands, for errorf and warnf.

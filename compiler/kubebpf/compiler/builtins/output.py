@@ -20,6 +20,7 @@ from kubebpf.compiler.passes.conversions import convert
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import (
+    CLOCK,
     U8,
     U64,
     VOID,
@@ -32,7 +33,7 @@ from kubebpf.compiler.types.model import (
     Type,
     Void,
 )
-from kubebpf.compiler.types.promote import is_integral
+from kubebpf.compiler.types.promote import as_int, is_integral
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
@@ -95,20 +96,21 @@ def _check_print(t: Typing, node: tree.Call) -> typed.Expr:
     if len(node.arguments) > 1:
         problem = WrongArgument(span=node.arguments[1].span, name="print", wanted="top and div for whole maps", found="a value")
         return t.bad(node, problem)
-    value = _printed(t, first)
+    value = t.value(first)
     if isinstance(value, typed.Bad):
         return value
+    if isinstance(value.type, Aggregate):
+        return _print_key(t, node, value)
     if isinstance(value.type, Void | FunctionType):
         return t.bad(node, NotPrintable(span=node.span, type="none" if isinstance(value.type, Void) else str(value.type)))
     return call(t, node, VOID, (value,), "value")
 
 
-def _printed(t: Typing, first: tree.Expr | tree.TypeSyntax) -> typed.Expr:
-    """The value of print(@m[k]) keeps its aggregate; histograms cannot be read in the kernel."""
-    value = t.value(first)
-    if isinstance(value.type, Aggregate):
-        return t.not_yet(first, f"print of one key of a map of {value.type}")
-    return value
+def _print_key(t: Typing, node: tree.Call, value: typed.Expr) -> typed.Expr:
+    """print(@m[k]) of what is no single number, a histogram for one: the map is printed, of its keys only this one."""
+    if not isinstance(value, typed.ReadMap) or value.key is None:
+        return t.bad(node, NotPrintable(span=node.span, type=str(value.type)))
+    return call(t, node, VOID, (value.key,), (value.map, 0, 0))
 
 
 def _print_map(t: Typing, node: tree.Call) -> typed.Expr:
@@ -125,7 +127,7 @@ def _print_map(t: Typing, node: tree.Call) -> typed.Expr:
 def _emit_print(code: Code, node: typed.Call) -> Operand:
     if isinstance(node.extra, tuple):
         info, top, div = node.extra
-        send(code, "print_map", node.span, map=info.name, top=top, div=div)
+        send(code, "print_map", node.span, node.arguments, map=info.name, top=top, div=div)
     else:
         send(code, "print_value", node.span, node.arguments)
     return const(0)
@@ -173,7 +175,11 @@ def _check_strftime(t: Typing, node: tree.Call) -> typed.Expr:
     format_, value = literal_string(t, node, 0), integer(t, node, 1)
     if isinstance(value, typed.Bad) or format_ is None:
         return t.bad(node)
-    return call(t, node, Resolved("strftime", 16, ("boot",)), (convert(value, U64),), t.string_index(format_))
+    clock = as_int(value.type).role.removeprefix(CLOCK) if as_int(value.type).role.startswith(CLOCK) else "boot"
+    if clock == "monotonic":
+        wanted = "nanoseconds of the clocks boot, tai and sw_tai"
+        return t.bad(node, WrongArgument(span=value.span, name="strftime", wanted=wanted, found="nsecs(monotonic)"))
+    return call(t, node, Resolved("strftime", 16, (clock,)), (convert(value, U64),), t.string_index(format_))
 
 
 def _emit_pair(code: Code, node: typed.Call) -> Operand:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubebpf.compiler.builtins import (
+    actions,
     aggregates,
     context,
     map_functions,
@@ -16,5 +17,17 @@ from kubebpf.compiler.builtins import (
 )
 from kubebpf.compiler.builtins.record import Builtin
 
-MODULES = (task, probe, stacks, strings, map_functions, aggregates, output, parameters, user, context)
+MODULES = (
+    task,
+    probe,
+    stacks,
+    strings,
+    map_functions,
+    aggregates,
+    output,
+    actions,
+    parameters,
+    user,
+    context,
+)
 BUILTINS: dict[str, Builtin] = {builtin.name: builtin for module in MODULES for builtin in module.ALL}

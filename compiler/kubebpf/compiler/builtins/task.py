@@ -11,7 +11,7 @@ from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import U32, U64, VOID, Int, Pointer, Space, String
+from kubebpf.compiler.types.model import CLOCK, U32, U64, VOID, Int, Pointer, Space, String
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
@@ -107,7 +107,8 @@ CLOCKS = {
 
 def _check_nsecs(t: Typing, node: tree.Call) -> typed.Expr:
     mode = _mode(t, node, tuple(CLOCKS))
-    return t.bad(node) if mode is None else call(t, node, U64, extra=mode or "boot")
+    # The clock goes with the number, so that strftime() knows what it counts from.
+    return t.bad(node) if mode is None else call(t, node, Int(64, False, f"{CLOCK}{mode or 'boot'}"), extra=mode or "boot")
 
 
 def _emit_nsecs(code: Code, node: typed.Call) -> Operand:

@@ -77,7 +77,7 @@ def _fill(
     code.count_failure(LOST)
     f.jump(done)
     f.place(room)
-    _header(code, record, event.id)
+    write_header(code, record, event.id)
     for argument, value, offset in zip(arguments, made, offsets, strict=True):
         place = f.offset(record, offset)
         if value is not None and is_scalar(argument.type):
@@ -90,7 +90,8 @@ def _fill(
     f.place(done)
 
 
-def _header(code: Code, record: Operand, number: int) -> None:
+def write_header(code: Code, record: Operand, number: int) -> None:
+    """The start of a record: the number of its event, and with "context" headers when and where it was made."""
     f = code.f
     if code.module.options.header == "plain":
         f.store(const(number), record, align=8)

@@ -43,7 +43,8 @@ class Bool:
 
 @dataclass(frozen=True, slots=True)
 class Int:
-    """An integer of `bits` 8, 16, 32 or 64. `role` marks integers that identify something: "cgroup" for cgroup v2 ids."""
+    """An integer of `bits` 8, 16, 32 or 64. `role` marks integers that identify something: "cgroup" for cgroup v2 ids, "clock
+    tai" for a reading of that clock."""
 
     bits: int
     signed: bool
@@ -263,6 +264,7 @@ Type = (
 
 U8, U16, U32, U64 = (Int(bits, False) for bits in (8, 16, 32, 64))
 I8, I16, I32, I64 = (Int(bits, True) for bits in (8, 16, 32, 64))
+CLOCK = "clock "  # how the role of a clock's reading starts
 VOID, BOOL = Void(), Bool()
 
 

@@ -1,0 +1,98 @@
+"""Actions that user space does, through the whole way: from the text over the kernel to the line."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support.programs import checked, codes
+
+pytestmark = pytest.mark.kernel
+KUBEBPF = str(Path(sys.executable).with_name("kubebpf"))
+
+
+def ran(program: str, *options: str, code: int = 0) -> tuple[str, str]:
+    """Standard output and standard error of a run."""
+    done = subprocess.run([KUBEBPF, "run", *options, "-e", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_join() -> None:
+    words = [f"w{i}" for i in range(20)]
+    program = 'tracepoint:syscalls:sys_enter_execve /pid == cpid/ { join(args.argv); join(args.argv, ", "); join(0); }'
+    out, _ = ran(program, "-q", "-c", f"/bin/true {' '.join(words)}")
+    most = ["/bin/true", *words[:15]]  # as upstream, sixteen words at most
+    assert out.splitlines()[:3] == [" ".join(most), ", ".join(most), ""]
+
+
+def test_join_in_json() -> None:
+    out, _ = ran(
+        "tracepoint:syscalls:sys_enter_execve /pid == cpid/ { join(args.argv); }", "-qf", "json", "-c", '/bin/true "a b" ä'
+    )
+    assert out == '{"type": "join", "data": "/bin/true a b ä"}\n'
+
+
+def test_strftime_knows_the_clock_of_nsecs() -> None:
+    formats = "%Y-%m-%d %H:%M:%S %f %k %l"
+    clocks = ("nsecs", "nsecs(boot)", "nsecs(tai)", "nsecs(sw_tai)")
+    values = "; ".join(f'print(strftime("{formats}", {clock}))' for clock in clocks)
+    before = time.time()
+    out, _ = ran(f'begin {{ {values}; $t = nsecs(tai); print(strftime("{formats}", $t)); print(strftime("%l", 0)); }}', "-q")
+    *lines, _ = out.split("\n\n")[0].splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        day, clock, micro, nano, milli = line.split()
+        seconds = time.mktime(time.strptime(f"{day} {clock}", "%Y-%m-%d %H:%M:%S"))
+        assert before - 1 <= seconds + int(nano) / 1e9 <= time.time() + 1
+        assert (micro, milli) == (nano[:6], nano[:3])
+
+
+def test_strftime_of_a_clock_without_a_date() -> None:
+    assert codes('begin { print(strftime("%H", nsecs(monotonic))); }') == ["WrongArgument"]
+
+
+def test_fail_words_its_message_at_compile_time() -> None:
+    text = 'begin { fail("no %s %d %d %d", "way", 1, -1, false); }'
+    (complaint,) = checked(text).report
+    assert complaint.message == "no way 1 -1 0"
+    assert codes('begin { if comptime (false) { fail("x"); } }') == []
+    assert codes('begin { $x = 1; fail("%d", $x); }') == ["NeedsLiteral"]
+    assert codes('begin { fail("%d"); }') == ["FormatCount"]
+
+
+def test_print_of_one_key() -> None:
+    program = (
+        'begin { @h["a", 300] = hist(5); @h["b", 1] = hist(9); @s[1] = stats(4); @l[(int8)1] = lhist(3, 0, 10, 5); '
+        'print(@h["a", 300]); print(@s[1]); print(@s[2]); print(@l[1]); print(@l[2]); clear(@h); clear(@s); clear(@l); }'
+    )
+    bar = "@" * 52
+    assert ran(program, "-q")[0] == (
+        f"@h[a, 300]:\n[4, 8)                 1 |{bar}|\n\n"
+        "{ .count = 1, .average = 4, .total = 4 }\n{ .count = 0, .average = 0, .total = 0 }\n"
+        f"@l[1]:\n[0, 5)                 1 |{bar}|\n\n\n\n"
+    )
+
+
+def test_system_tells_how_its_command_ended() -> None:
+    out, err = ran('begin { system("echo %s; exit %d", "hi there", 3); exit(7); }', "-q", "--unsafe", code=7)
+    assert out.startswith("hi there\n")
+    assert "stdin:1:9-50: ERROR: system(): the command ended with exit code 3" in err
+
+
+def test_cat(tmp_path: Path) -> None:
+    (tmp_path / "f1").write_bytes(b"12345\n\xff" * 3)
+    program = f'config = {{ max_cat_bytes = 9 }} begin {{ cat("{tmp_path}/%s%d", "f", 1); cat("{tmp_path}/none"); }}'
+    done = subprocess.run([KUBEBPF, "run", "-q", "-e", program], capture_output=True, timeout=60, check=True)
+    assert done.stdout == b"12345\n\xff12\n\n"
+    assert f"failed to open file '{tmp_path}/none': No such file or directory" in done.stderr.decode()
+
+
+def test_time() -> None:
+    out, _ = ran('begin { time(); time("%Y|%%\\n"); }', "-q")
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d\n{time.strftime('%Y')}\|%\n\n\n", out)
