@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from functools import cache, cached_property
 
 from kubebpf.agent.cluster.identity import Identities
 from kubebpf.agent.cluster.report import Line
@@ -41,19 +40,9 @@ class ClusterResolver(NodeResolver):
         known = self._identities.cgroup(id)
         return Cgroup(id, known.node, shown.path and known.path, known.pod, as_path=True)
 
-    @cached_property
-    def _symbols(self) -> tuple[list[int], list[str]]:
-        return _kernel_symbols()
-
     def _path(self, id: int) -> str:
         # The directory is kept current; the local mode's own walk through the tree is not needed.
         return self._identities.cgroup(id).path
-
-
-@cache
-def _kernel_symbols() -> tuple[list[int], list[str]]:
-    """The kernel's symbols, once for all sessions: a table takes tens of megabytes."""
-    return NodeResolver(Manifest("", ()))._symbols
 
 
 class Lines:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pwd
 import time
-from bisect import bisect_right
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -23,6 +22,9 @@ from kubebpf.compiler.artifact.values import Cgroup
 
 if TYPE_CHECKING:
     from kubebpf.agent.pods.cgroups import CgroupMount
+    from kubebpf.agent.symbols.kernel import KernelSymbols
+    from kubebpf.agent.symbols.place import Place
+    from kubebpf.agent.symbols.processes import UserSymbols
 
 _CLOCKS = {"boot": time.CLOCK_BOOTTIME, "monotonic": time.CLOCK_MONOTONIC, "tai": time.CLOCK_TAI, "sw_tai": time.CLOCK_TAI}
 
@@ -40,13 +42,26 @@ class NodeResolver(PlainResolver):
 
     def ksym(self, address: int) -> str:
         """The name of the kernel function or object that holds the address, or the number."""
-        name, _ = self._symbol(address)
-        return name or super().ksym(address)
+        place = self._kernel.find(address)
+        return place.name if place else super().ksym(address)
+
+    def usym(self, address: int, pid: int, probe: int) -> str:
+        """The name of the function of a process that holds the address, or the number."""
+        place = self._user.find(pid, address)
+        return place.name if place else super().usym(address, pid, probe)
 
     def stack(self, kind: str, mode: str, addresses: Sequence[int], pid: int, probe: int) -> str:
-        """The frames of a stack; user addresses stay numbers."""
-        texts = [self._frame(address) if kind == "kstack" else hex(address) for address in addresses]
-        return stack_lines(mode, addresses, texts)
+        """The frames of a stack; what no symbol is known of stays a number."""
+        if mode == "raw":
+            return stack_lines(mode, addresses, [""] * len(addresses))
+        user = kind == "ustack"
+        places = [self._user.find(pid, address) if user else self._kernel.find(address) for address in addresses]
+        frame = _frame_with_module if user and mode == "perf" else _frame
+        return stack_lines(mode, addresses, [frame(a, place) for a, place in zip(addresses, places, strict=True)])
+
+    def notice(self, pid: int) -> None:
+        """A process made its first event: its mappings are read while they are there."""
+        self._user.notice(pid)
 
     def username(self, uid: int) -> str:
         """The user's name, or an empty string."""
@@ -85,25 +100,26 @@ class NodeResolver(PlainResolver):
         """When each clock was 0, in nanoseconds since 1970."""
         return {mode: time.time_ns() - time.clock_gettime_ns(clock) for mode, clock in _CLOCKS.items()}
 
-    def _frame(self, address: int) -> str:
-        name, offset = self._symbol(address)
-        return f"{name}+{offset}" if name else hex(address)
+    # numpy is for programs with symbols.
+    @cached_property
+    def _kernel(self) -> KernelSymbols:
+        from kubebpf.agent.symbols.kernel import kernel_symbols
 
-    def _symbol(self, address: int) -> tuple[str, int]:
-        addresses, names = self._symbols
-        index = bisect_right(addresses, address) - 1
-        # Below the first symbol lies user space; programs and modules that went lie behind the last one.
-        if index < 0 or address - addresses[index] > 1 << 20:
-            return "", 0
-        return names[index], address - addresses[index]
+        return kernel_symbols()
 
     @cached_property
-    def _symbols(self) -> tuple[list[int], list[str]]:
-        lines = (line.split() for line in Path("/proc/kallsyms").read_text().splitlines())
-        # a and A are absolute: offsets inside per-CPU data, no places in memory.
-        rows = sorted((int(address, 16), name) for address, kind, name, *_ in lines if kind not in "aA")
-        known = [row for row in rows if row[0]]
-        return [address for address, _ in known], [name for _, name in known]
+    def _user(self) -> UserSymbols:
+        from kubebpf.agent.symbols.processes import user_symbols
+
+        return user_symbols()
+
+
+def _frame(address: int, place: Place | None) -> str:
+    return f"{place.name}+{place.offset}" if place else hex(address)
+
+
+def _frame_with_module(address: int, place: Place | None) -> str:
+    return f"{_frame(address, place)} ({place.module if place else '[unknown]'})"
 
 
 def _inode(directory: Path) -> int:

@@ -48,6 +48,9 @@ class Resolver(Protocol):
     def stack(self, kind: str, mode: str, addresses: Sequence[int], pid: int, probe: int) -> str:
         """The lines of a stack as bpftrace prints them, newlines before and behind; `kind` is kstack or ustack."""
 
+    def notice(self, pid: int) -> None:
+        """A process is about to be in a stack or symbol for the first time; it may end soon."""
+
     def username(self, uid: int) -> str:
         """The name of a user of this machine, or an empty string."""
 
@@ -89,6 +92,9 @@ class PlainResolver:
     def stack(self, kind: str, mode: str, addresses: Sequence[int], pid: int, probe: int) -> str:
         """The numbers."""
         return stack_lines(mode, addresses, [hex(address) for address in addresses])
+
+    def notice(self, pid: int) -> None:
+        """Nothing."""
 
     def username(self, uid: int) -> str:
         """The number."""
@@ -243,8 +249,17 @@ def _timestamp(desc: DResolved, data: Memory, resolver: Resolver) -> str:
 def _stack(desc: DResolved, data: Memory, resolver: Resolver) -> str:
     pid, probe, count = struct.unpack_from("<IIQ", data)
     mode, limit = str(desc.params[0]), int(desc.params[1])
+    if mode == "build_id":
+        return _build_ids(data[16:], min(count, limit))
     addresses = struct.unpack_from(f"<{min(count, limit)}Q", data, 16)
     return resolver.stack(desc.kind, mode, addresses, pid, probe)
+
+
+def _build_ids(data: Memory, count: int) -> str:
+    """Frames of struct bpf_stack_build_id {s32 status, u8 id[20], u64} (include/uapi/linux/bpf.h): the number is an offset in the
+    file of that build id, or an address where the kernel could not tell the file."""
+    frames = [struct.unpack_from("<i20sQ", data, i * 32) for i in range(count)]
+    return "\n" + "".join(f"{id.hex()} {at:#x}\n" if status == 1 else f"{at:x}\n" for status, id, at in frames)
 
 
 _TEXTS = {
