@@ -5,14 +5,17 @@ from __future__ import annotations
 from kubebpf.compiler.builtins import (
     actions,
     aggregates,
+    buffers,
     context,
     map_functions,
     output,
     parameters,
     probe,
+    questions,
     stacks,
     strings,
     task,
+    text,
     user,
 )
 from kubebpf.compiler.builtins.record import Builtin
@@ -22,6 +25,9 @@ MODULES = (
     probe,
     stacks,
     strings,
+    text,
+    buffers,
+    questions,
     map_functions,
     aggregates,
     output,

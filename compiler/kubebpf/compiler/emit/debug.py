@@ -132,6 +132,25 @@ class Debug:
         )
         return number
 
+    def routine(self, name: str, parameters: tuple[tuple[str, int | None], ...]) -> int:
+        """A global function that takes pointers to that many bytes, or numbers (None), and returns a long."""
+        char, long = self.base("unsigned char", 8, signed=False), self.base("long", 64, signed=True)
+        types = [self.u64 if size is None else self.pointer(self.array(char, 8, size)) for _, size in parameters]
+        listed = ", ".join(f"!{t}" for t in (long, *types))
+        subroutine = self.add(f"!DISubroutineType(types: !{{{listed}}})")
+        number, retained = self.reserve(), self.reserve()
+        variables = [
+            self.add(f'!DILocalVariable(name: "{p}", arg: {i}, scope: !{number}, file: !{self.file}, line: 1, type: !{t})')
+            for i, ((p, _), t) in enumerate(zip(parameters, types, strict=True), 1)
+        ]
+        self.nodes[retained] = f"!{{{', '.join(f'!{v}' for v in variables)}}}"
+        self.nodes[number] = (
+            f'distinct !DISubprogram(name: "{name}", scope: !{self.file}, file: !{self.file}, line: 1, type: !{subroutine}, '
+            f"scopeLine: 1, flags: DIFlagPrototyped, spFlags: DISPFlagDefinition | DISPFlagOptimized, unit: !{self.unit}, "
+            f"retainedNodes: !{retained})"
+        )
+        return number
+
     def location(self, line: int, column: int, subprogram: int) -> int:
         """A place in the program text, for `!dbg` of instructions."""
         return self.add(f"!DILocation(line: {line}, column: {min(column, 65535)}, scope: !{subprogram})")

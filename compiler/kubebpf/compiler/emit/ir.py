@@ -50,6 +50,7 @@ class Function:
         section: the ELF section, which tells libbpf the program type.
         subprogram: the metadata number of its DISubprogram, or None.
         returns: LLVM type of the result.
+        attributes: further attributes of the function, as LLVM spells them.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Function:
     parameters: tuple[str, ...] = ("ptr",)
     location: str = ""
     linkage: str = "dso_local"
+    attributes: str = ""
     _entry: list[str] = field(default_factory=list)
     _body: list[str] = field(default_factory=list)
     _count: int = 0
@@ -218,7 +220,8 @@ class Function:
         parameters = ", ".join(f"{t} %a{i}" for i, t in enumerate(self.parameters))
         debug = f" !dbg !{self.subprogram}" if self.subprogram is not None else ""
         section = f' section "{self.section}"' if self.section else ""
-        head = f"define {self.linkage} {self.returns} @{self.name}({parameters}) #0{section}{debug} {{\nentry:\n"
+        attributes = f" {self.attributes}" if self.attributes else ""
+        head = f"define {self.linkage} {self.returns} @{self.name}({parameters}) #0{attributes}{section}{debug} {{\nentry:\n"
         if self._open:
             self._emit("unreachable")
         return head + "\n".join(self._entry + self._body) + "\n}\n"

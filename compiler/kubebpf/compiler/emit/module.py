@@ -26,6 +26,9 @@ declare ptr @llvm.preserve.union.access.index.p0.p0(ptr, i32 immarg)
 declare ptr @llvm.preserve.array.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
 declare i32 @llvm.bpf.preserve.field.info.p0(ptr, i64 immarg)
 declare i32 @llvm.bpf.preserve.type.info(i32, i64 immarg)
+declare i16 @llvm.bswap.i16(i16)
+declare i32 @llvm.bswap.i32(i32)
+declare i64 @llvm.bswap.i64(i64)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1 immarg)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1 immarg)
 attributes #0 = { nounwind }
@@ -51,6 +54,7 @@ class Module:
     sites: list[m.Site] = field(default_factory=lambda: [m.Site("lost")])
     attaches: list[m.Attach] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
+    routines: dict[str, str] = field(default_factory=dict)  # functions that programs call, by name; see routines.py
     rings: bool = False
     counted: bool = False
     usdt: bool = False  # whether a usdt probe reads arguments
@@ -186,6 +190,11 @@ class Module:
 
     calls_back: bool = False  # whether there is a function that a helper calls
 
+    @property
+    def deepest_call(self) -> int:
+        """How many functions below a program may be under way at a time: a search calls a comparison."""
+        return 2 if any(name.startswith("kb_find") for name in self.routines) else int(self.calls_back or bool(self.routines))
+
     # -- events and sites ----------------------------------------------------------------------------------------------
 
     def event(self, **fields: object) -> m.Event:
@@ -240,7 +249,7 @@ class Module:
         parts.append(_bytes("LICENSE", self.settings.license.encode() + b"\0", "license"))
         parts.append(_bytes("kb_manifest", manifest.to_json().encode() + b"\0", m.SECTION))
         types = self.relocations.finish()
-        return "\n".join([types, *parts, DECLARATIONS, *self.functions, self.debug.text()])
+        return "\n".join([types, *parts, DECLARATIONS, *self.functions, *self.routines.values(), self.debug.text()])
 
     def _constant_block(self) -> str:
         char = self.debug.base("unsigned char", 8, signed=False)

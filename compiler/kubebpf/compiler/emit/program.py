@@ -65,7 +65,7 @@ def emit(program: typed.Program, source: Source, options: CompileOptions, settin
         if sum(map(len, module.functions)) > LARGE and (length := llvm.longest_function(ir)) > LONGEST:
             raise TooLargeError("instructions in one probe", length, LONGEST)
         elf = llvm.to_object(ir)
-        needed, limit = stack.deepest(elf), stack.LIMIT - (stack.CALLEE if module.calls_back else 0)
+        needed, limit = stack.deepest(elf), stack.LIMIT - stack.CALLEE * module.deepest_call
         if needed <= limit:
             return Artifact(elf, manifest)
     raise TooLargeError("bytes of stack", needed, limit)

@@ -131,6 +131,8 @@ def _record_field(t: Typing, node: tree.FieldAccess, object_: typed.Expr, record
         complaint = NoSuchField(span=node.span, type=str(record), name=node.name, help=did_you_mean(node.name, names))
         return t.bad(node, complaint)
     i = names.index(node.name)
+    if isinstance(object_, typed.MakeTuple) and all(isinstance(e, typed.Constant | typed.Text) for e in object_.elements):
+        return object_.elements[i]
     return typed.Part(span=node.span, type=record.fields[i][1], object=object_, index=i)
 
 
