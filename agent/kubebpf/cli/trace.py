@@ -131,7 +131,9 @@ class _Local:
 
         started = time.monotonic()
         with progress("compiling"):
-            built = build(self.spec.program, "program", kernel_view(), unsafe=self.spec.allow_unsafe, **self._words().options())
+            built = build(
+                self.spec.program, "program", kernel_view(), unsafe=self.spec.allow_unsafe, **self._words().parameters()
+            )
         text = complaints(built.report, self.options.manner.warnings)
         if built.artifact is None:
             return self._status(Refused("CompileFailed", text), "")

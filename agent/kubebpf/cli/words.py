@@ -5,6 +5,7 @@ split(["7", "abc", "--", "--foo=9", "pos3", "--bar"])  -> Words(("7", "abc", "po
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,9 +24,14 @@ class Words:
     args: tuple[str, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
 
-    def options(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
         """As fields of CompileOptions."""
         return {"args": self.args, "params": tuple(sorted(self.params.items()))}
+
+    def options(self) -> dict[str, Any]:
+        """As fields of CompileOptions, with the settings of this process's environment, which a manifest does not see."""
+        settings = sorted((name, text) for name, text in os.environ.items() if name.startswith("BPFTRACE_"))
+        return self.parameters() | {"environment": tuple(settings)}
 
 
 class WordsCommand(click.Command):

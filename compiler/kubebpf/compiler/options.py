@@ -23,6 +23,8 @@ class CompileOptions:
         args: `$1` and on. The object depends on those that stand where a literal has to (`Manifest.folded`), and on the others
             only by what they are (see `artifact.parameters.shape`); `--name` for getopt() likewise.
         params: the options for getopt(), each with its text.
+        environment: settings as `BPFTRACE_NAME` and text, which win over the program's config block; local mode only. Names
+            that are no setting's are left alone.
     """
 
     source_name: str = "stdin"
@@ -37,11 +39,13 @@ class CompileOptions:
     includes: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     params: tuple[tuple[str, str], ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The config block's variables, with upstream's defaults."""
+    """The config block's variables, with upstream's defaults. Some decide nothing here but what config() says, and the
+    `unstable_` ones what is refused or warned of: every feature that is there is meant to stay."""
 
     license: str = "GPL"
     max_map_keys: int = 4096
@@ -54,4 +58,18 @@ class Settings:
     stack_mode: str = "bpftrace"
     perf_rb_pages: int = 0
     max_probes: int = 1024
+    cache_user_symbols: str = "PER_PROGRAM"
+    cpp_demangle: bool = True
+    lazy_symbolication: bool = True
+    log_size: int = 1_000_000
+    max_bpf_progs: int = 1024
+    show_debug_info: bool = True
+    use_blazesym: bool = True
+    unstable_addr: str = "enable"
+    unstable_dw_ustack: str = "enable"
+    unstable_import: str = "enable"
+    unstable_import_statement: str = "error"
+    unstable_map_decl: str = "enable"
+    unstable_tseries: str = "enable"
+    unstable_typeinfo: str = "enable"
     dummy_ts_map: str = ""  # a scalar map that tseries takes for the clock, in tests: `@ts`

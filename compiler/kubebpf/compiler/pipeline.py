@@ -25,6 +25,7 @@ from kubebpf.compiler.passes.declarations import check_declared, declare_maps, r
 from kubebpf.compiler.passes.macros import expand
 from kubebpf.compiler.passes.parameters import fold_heads
 from kubebpf.compiler.passes.typing import Typing, infer
+from kubebpf.compiler.passes.unstable import check_unstable
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.limits import check_depth
 from kubebpf.compiler.syntax.parser import parse
@@ -94,7 +95,8 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
     if not report.errors:
         syntax = expand(syntax, report)
         check_depth(syntax, report)
-    settings = read_config(syntax.config, report)
+    settings = read_config(syntax.config, report, options.environment)
+    check_unstable(syntax, settings, report)
     if report.errors:
         return Checked(None, settings, report)
     program = _analyse(syntax, view, options, settings, report)

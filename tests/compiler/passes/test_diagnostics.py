@@ -17,7 +17,7 @@ from kubebpf.compiler.complaints.base import Complaint
 from kubebpf.compiler.complaints.render import render_all
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions
-from kubebpf.compiler.passes import config, declarations
+from kubebpf.compiler.passes import config, declarations, unstable
 from kubebpf.compiler.pipeline import Compilation, compile_script
 
 FOLDER = Path(__file__).parent / "golden"
@@ -43,7 +43,7 @@ def test_every_diagnostic_has_an_example(small: KernelView) -> None:
     shown = {type(complaint) for path in PROGRAMS for complaint in compilation(path, small).report}
     kinds = {
         kind
-        for module in (typing_complaints, macro_complaints, parameter_complaints, config, declarations)
+        for module in (typing_complaints, macro_complaints, parameter_complaints, config, declarations, unstable)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Complaint) and kind is not Complaint and kind.__module__ == module.__name__
     }

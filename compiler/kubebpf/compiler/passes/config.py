@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
-from kubebpf.compiler.complaints.base import Complaint, Report
+from kubebpf.compiler.complaints.base import Complaint, Report, Severity
 from kubebpf.compiler.options import Settings
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.syntax.span import Span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,15 @@ class BadSetting(Complaint):
     wanted: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class SettingGone(Complaint):
+    """A config variable of older releases that no longer decides anything."""
+
+    severity: ClassVar[Severity] = "warning"
+    title: ClassVar[str] = "{name} is deprecated and has no effect"
+    name: str
+
+
 LICENSES = (
     "Dual MIT/GPL",
     "Dual BSD/GPL",
@@ -38,41 +49,63 @@ LICENSES = (
     "GPL",
 )  # license_is_gpl_compatible
 MAY_BE_ZERO = ("perf_rb_pages", "on_stack_limit")
+UNSTABLE = ("enable", "warn", "error")
 CHOICES = {
     "license": LICENSES,
     "missing_probes": ("error", "warn", "ignore"),
     "stack_mode": ("bpftrace", "perf", "raw", "build_id"),
+    "cache_user_symbols": ("PER_PID", "PER_PROGRAM", "NONE"),
 }
-# Upstream's variables that decide nothing here, and so are accepted.
-ACCEPTED = frozenset(
-    ("cache_user_symbols", "cpp_demangle", "lazy_symbolication", "log_size", "max_bpf_progs", "show_debug_info",
-     "use_blazesym", "unstable_tseries", "unstable_import", "unstable_import_statement", "unstable_typeinfo",
-     "unstable_map_decl", "unstable_addr", "unstable_dw_ustack")
-)  # fmt: skip
+GONE = ("symbol_source",)  # older programs have them, and lose nothing
+INTERNAL = ("dummy_ts_map",)  # of the environment only, for tests of time series
+PREFIX = "bpftrace_"
 
 
-def read_config(config: tree.Config | None, report: Report) -> Settings:
-    """The settings of a program; what is wrong goes to the report and leaves the default."""
+def read_config(config: tree.Config | None, report: Report, environment: Iterable[tuple[str, str]] = ()) -> Settings:
+    """The settings of a program.
+
+    Args:
+        config: of the program.
+        report: takes what is wrong; the default is left then.
+        environment: `BPFTRACE_MAX_STRLEN` and text; they win.
+    """
     settings = Settings()
     for entry in config.entries if config else ():
-        name = entry.name.lower().removeprefix("bpftrace_")
-        if name in ACCEPTED:
+        name = entry.name.lower().removeprefix(PREFIX)
+        if name in GONE:
+            report.add(SettingGone(span=entry.span, name=entry.name))
             continue
         settings = _set(settings, entry, name, report)
+    for written, text in environment:
+        name = written.lower().removeprefix(PREFIX)
+        if written.lower().startswith(PREFIX) and hasattr(settings, name):
+            entry = tree.ConfigEntry(written, _read(text, getattr(settings, name)), span=Span(0, 0))
+            settings = _set(settings, entry, name, report)
     return settings
 
 
+def _read(text: str, default: object) -> int | bool | str:
+    """The value that an environment variable's text spells."""
+    if isinstance(default, bool):
+        return {"true": True, "false": False, "1": True, "0": False}.get(text.lower(), text)
+    if isinstance(default, int):
+        return int(text) if text.isascii() and text.isdigit() else text
+    return text
+
+
 def _set(settings: Settings, entry: tree.ConfigEntry, name: str, report: Report) -> Settings:
-    known = {f.name: f for f in fields(Settings)}
+    known = [f.name for f in fields(Settings) if f.name not in INTERNAL or entry.span == Span(0, 0)]
     if name not in known:
-        report.add(UnknownSetting(span=entry.span, name=entry.name, help=did_you_mean(name, [*known, *ACCEPTED])))
+        report.add(UnknownSetting(span=entry.span, name=entry.name, help=did_you_mean(name, known)))
         return settings
-    problem = _problem(getattr(settings, name), name, entry.value)
+    default, value = getattr(settings, name), entry.value
+    if name.startswith("unstable_") and isinstance(value, bool):
+        value = "enable" if value else "error"
+    problem = _problem(default, name, value)
     if problem:
         report.add(BadSetting(span=entry.span, name=entry.name, found=_written(entry.value), wanted=problem))
         return settings
-    value = bool(entry.value) if isinstance(getattr(settings, name), bool) else entry.value
-    changed: Any = {name: value}  # `_problem` has looked at the type
+    changed: Any = {name: bool(value) if isinstance(default, bool) else value}  # `_problem` has looked at the type
     return replace(settings, **changed)
 
 
@@ -82,8 +115,9 @@ def _written(value: object) -> str:
 
 def _problem(default: object, name: str, value: object) -> str:
     """What is wanted, when the value is not that; else ""."""
-    if name in CHOICES:
-        return "" if value in CHOICES[name] else ", ".join(CHOICES[name])
+    choices = UNSTABLE if name.startswith("unstable_") else CHOICES.get(name)
+    if choices:
+        return "" if value in choices else ", ".join(choices)
     if isinstance(default, bool):
         return "" if isinstance(value, bool) or value in (0, 1) else "true or false"
     if isinstance(default, str):

@@ -1,0 +1,65 @@
+"""Features that the config block switches off, or wants a warning about: `unstable_tseries = error`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kubebpf.compiler.complaints.base import Complaint, Report, Severity
+from kubebpf.compiler.options import Settings
+from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.syntax.limits import children
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOff(Complaint):
+    """A feature that the program's own config block forbids."""
+
+    title: ClassVar[str] = "{feature} feature is not enabled; set {setting} = enable in the config block"
+    feature: str
+    setting: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureUnstable(Complaint):
+    """A feature that the program's own config block wants to be told of."""
+
+    severity: ClassVar[Severity] = "warning"
+    title: ClassVar[str] = "{feature} is used, and {setting} = warn"
+    feature: str
+    setting: str
+
+
+def check_unstable(program: tree.Program, settings: Settings, report: Report) -> None:
+    """Complain once about each feature that is not simply on, where it is used first."""
+    levels = {"addr": settings.unstable_addr, "dw_ustack": settings.unstable_dw_ustack, "import": settings.unstable_import}
+    levels |= {
+        "map_decl": settings.unstable_map_decl,
+        "tseries": settings.unstable_tseries,
+        "typeinfo": settings.unstable_typeinfo,
+    }
+    watched = {feature: level for feature, level in levels.items() if level != "enable"}
+    waiting: list[tree.Node] = [program] if watched else []
+    while waiting and watched:
+        node = waiting.pop()
+        feature = _feature(node)
+        if feature in watched:
+            kind = FeatureOff if watched.pop(feature) == "error" else FeatureUnstable
+            report.add(kind(span=node.span, feature=feature, setting=f"unstable_{feature}"))
+        waiting.extend(reversed(children(node)))
+
+
+def _feature(node: tree.Node) -> str:
+    match node:
+        case tree.Call(name="tseries" | "dw_ustack" as name) | tree.Identifier(name="dw_ustack" as name):
+            return name
+        case tree.Typeinfo():
+            return "typeinfo"
+        case tree.Unary(op="&"):
+            return "addr"
+        case tree.MapDeclaration():
+            return "map_decl"
+        case tree.Import():
+            return "import"
+        case _:
+            return ""
