@@ -47,7 +47,7 @@ def map_types(text: str, view: KernelView) -> dict[str, str]:
         ("(enum color)1", "enum color"),
         # choices join
         ("$u8 ? 1 : 300", "int16"), ('$u8 ? "a" : "abc"', "string[4]"), ("$u8 ? $u8 : $u32", "uint32"),
-        ("$u8 ? $i8 : $u8", "int64"), ("$u8 ? $n : $u64", "uint64"), ("$n + $u64", "uint64"), ("$n * $i8", "int64"),
+        ("$u8 ? $i8 : $u8", "int16"), ("$u8 ? $n : $u64", "uint64"), ("$n + $u64", "uint64"), ("$n * $i8", "int64"),
         ("$u8 ? $u64 : 1", "uint64"), ("$u8 ?: 5", "uint8"), ("if ($u8) { 1 } else { 1000 }", "int16"),
         ("{ let $q = (uint16)1; $q }", "uint16"),
         # builtins
@@ -85,7 +85,7 @@ def test_expressions(expression: str, expected: str, small: KernelView) -> None:
         ("begin { @ = 1; @ = -1; }", {"@": "int8"}),
         ("begin { @ = 1; } end { @ = nsecs; }", {"@": "uint64"}),
         ("begin { @ = -1; } end { @ = nsecs; }", {"@": "int64"}),
-        ("begin { @ = (uint8)1; @ = (int8)1; }", {"@": "int64"}),
+        ("begin { @ = (uint8)1; @ = (int8)1; }", {"@": "int16"}),
         ("begin { @ = (uint32)1; @ = (int8)1; }", {"@": "int64"}),
         ("begin { @ = (uint32)1; @ = 1; }", {"@": "uint32"}),
         ('begin { @ = "a"; @ = "abcdef"; }', {"@": "string[7]"}),

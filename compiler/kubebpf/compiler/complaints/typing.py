@@ -182,6 +182,53 @@ class IndexOutOfBounds(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NegativeIndex(Complaint):
+    """An index that is negative, or that may be."""
+
+    title: ClassVar[str] = "The array index operator [] only accepts non-negative integer indices. Got: {type}"
+    type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotInEnum(Complaint):
+    """A constant cast to an enum that has no such value."""
+
+    title: ClassVar[str] = "{type} has no constant with the value {value}"
+    type: str
+    value: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThroughPointer(Complaint):
+    """A path of offsetof that leaves the struct through a pointer."""
+
+    title: ClassVar[str] = "offsetof stops at '{name}', which is a pointer: what it points to lies elsewhere"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignedInType(Complaint):
+    """A map assigned in an expression that is only asked for its type."""
+
+    title: ClassVar[str] = "Map assignments not allowed inside of typeof or typeinfo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotComptime(Complaint):
+    """A comptime condition that nothing decides while the program is compiled."""
+
+    title: ClassVar[str] = "Unable to resolve comptime expression"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnstableFeature(Complaint):
+    """A feature that a program has to ask for in its config block."""
+
+    title: ClassVar[str] = "{feature} feature is not enabled by default"
+    feature: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotDereferenceable(Complaint):
     """`*x` of something that is no pointer."""
 

@@ -19,6 +19,7 @@ from kubebpf.compiler.types.model import (
     Struct,
     Tuple,
     Type,
+    flat_fields,
     members,
     round_up,
     sizeof,
@@ -56,7 +57,7 @@ def describe(t: Type) -> d.Desc:
             offsets, size = members(t)
             return d.DRecord(tuple(d.DField(n, o, describe(e)) for o, (n, e) in zip(offsets, fields, strict=True)), size)
         case Struct(size=size):
-            return d.DRecord(tuple(_field(f) for f in t.fields if _printable(f.type)), size)
+            return d.DRecord(tuple(_field(f) for f in flat_fields(t) if _printable(f.type)), size)
         case Resolved(kind=kind, size=size, params=params):
             return d.DResolved(kind, size, params)
     raise AssertionError(t)

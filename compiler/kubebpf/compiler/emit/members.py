@@ -20,7 +20,7 @@ def place_of(code: Code, expr: typed.Expr) -> tuple[Operand, Space]:
         case typed.Dereference():
             return code.as_pointer(code.scalar(expr.pointer)), _space(expr.pointer.type)
         case typed.Element():
-            return _element_place(code, expr)
+            return _element_place(code, expr)[:2]
         case _:
             return code.address(expr), Space.BPF
 
@@ -48,25 +48,24 @@ def _relocated(expr: typed.Member, space: Space) -> bool:
     return expr.struct.origin is Origin.BTF and space is not Space.BPF and named
 
 
-def _element_place(code: Code, expr: typed.Element) -> tuple[Operand, Space]:
+def _element_place(code: Code, expr: typed.Element) -> tuple[Operand, Space, Operand | None]:
+    """Where an element lies, and, for an index that only the run tells, whether it is inside the array."""
     if expr.array is None:
         base, space = code.as_pointer(code.scalar(expr.object)), _space(expr.object.type)
     else:
         base, space = place_of(code, expr.object)
     size = sizeof(expr.object.type.target) if isinstance(expr.object.type, Pointer) else sizeof(expr.type)
-    if space is Space.BPF and expr.array is not None and not isinstance(expr.index, typed.Constant):
-        return _bounded_element(code, expr, base, size), space
-    offset = code.f.binary("mul", code.scalar(expr.index), const(size))
-    return code.f.offset(base, offset), space
+    index, inside = code.scalar(expr.index), None
+    if expr.array is not None and expr.array.length and not isinstance(expr.index, typed.Constant):
+        index, inside = _kept_inside(code, index, expr.array.length)
+    return code.f.offset(base, code.f.binary("mul", index, const(size))), space, inside
 
 
-def _bounded_element(code: Code, expr: typed.Element, base: Operand, size: int) -> Operand:
-    """An index into our own memory is kept inside the array, as the verifier demands; beyond it the last element is read."""
-    assert expr.array is not None
-    index = code.scalar(expr.index)
-    last = const(max(expr.array.length - 1, 0))
-    inside = code.f.select(code.f.compare("ult", index, last), index, last)
-    return code.f.offset(base, code.f.binary("mul", inside, const(size)))
+def _kept_inside(code: Code, index: Operand, length: int) -> tuple[Operand, Operand]:
+    """An index into our own memory is kept inside the array, as the verifier demands; beyond it, zero is read."""
+    last = const(length - 1)
+    inside = code.f.compare("ule", index, last)
+    return code.f.select(inside, index, last), inside
 
 
 def part_address(code: Code, expr: typed.Part) -> Operand:
@@ -149,13 +148,23 @@ def dereference_memory(code: Code, expr: typed.Dereference, to: Operand, padded:
 
 def element_scalar(code: Code, expr: typed.Element) -> Operand:
     """`a[i]` of a number."""
-    return fetch_scalar(code, expr.type, *_element_place(code, expr))
+    place, space, inside = _element_place(code, expr)
+    value = fetch_scalar(code, expr.type, place, space)
+    return value if inside is None else code.f.select(inside, value, const(0))
 
 
 def element_memory(code: Code, expr: typed.Element, to: Operand, padded: bool) -> None:
     """`a[i]` of anything else."""
-    place, space = _element_place(code, expr)
+    place, space, inside = _element_place(code, expr)
     fetch_memory(code, expr.type, place, space, to, padded)
+    if inside is None:
+        return
+    beyond, done = code.f.label("beyond"), code.f.label("element")
+    code.f.branch(inside, done, beyond)
+    code.f.place(beyond)
+    code.zero(to, sizeof(expr.type))
+    code.f.jump(done)
+    code.f.place(done)
 
 
 def offset_of(code: Code, expr: typed.OffsetOf) -> Operand:

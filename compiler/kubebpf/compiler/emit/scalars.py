@@ -146,6 +146,15 @@ def part(code: Code, expr: typed.Part) -> Operand:
     return code.load(expr.type, members.part_address(code, expr))
 
 
+def address_of(code: Code, expr: typed.AddressOf) -> Operand:
+    """`&$x` and `&@m`."""
+    if isinstance(expr.target, typed.Variable):
+        return code.as_number(code.place(expr.target))
+    if expr.target.key is not None:
+        return code.as_number(maps.map_pointer(code, expr.target))
+    return code.as_number(maps.lookup(code, expr.target, maps.key_pointer(code, expr.target, None)))
+
+
 def call(code: Code, expr: typed.Call) -> Operand:
     """A builtin."""
     assert expr.builtin.emit is not None
@@ -194,6 +203,7 @@ SCALARS: dict[type, Callable[[Any, Any], Operand]] = {
     typed.Dereference: members.dereference_scalar,
     typed.Element: members.element_scalar,
     typed.Part: part,
+    typed.AddressOf: address_of,
     typed.Argument: arguments.scalar,
     typed.Call: call,
     typed.Step: step,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubebpf.compiler.complaints.typing import BadCast, NoSuchField, UnknownType
+from kubebpf.compiler.complaints.typing import BadCast, NoSuchField, NotInEnum, ThroughPointer, UnknownType
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import find_field, struct_of
@@ -145,6 +145,8 @@ def offsetof_of(t: Typing, node: tree.Offsetof) -> typed.Expr:
     steps: list[tuple[Struct, Field]] = []
     fixed, current = 0, found
     for name in node.path:
+        if steps and isinstance(current, Pointer):
+            return t.bad(node, ThroughPointer(span=node.span, name=steps[-1][1].name))
         struct = struct_of(current)
         field = None if struct is None else find_field(struct, name)
         if struct is None or field is None:
@@ -177,7 +179,10 @@ def cast_to(t: Typing, node: tree.Node, operand: typed.Expr, to: Type) -> typed.
         return typed.Convert(span=node.span, type=_pointer(t, to, found), operand=operand)
     if isinstance(to, Int | EnumType | Bool) and _to_number(operand, to):
         if isinstance(operand, typed.Constant):
-            return typed.Constant(span=node.span, type=to, value=convert_constant(operand, to))
+            value = convert_constant(operand, to)
+            if isinstance(to, EnumType) and value not in (v for _, v in to.values):
+                return t.bad(node, NotInEnum(span=node.span, type=str(to), value=value))
+            return typed.Constant(span=node.span, type=to, value=value)
         return typed.Convert(span=node.span, type=to, operand=operand)
     if isinstance(to, Array):
         return _to_array(t, node, operand, to)

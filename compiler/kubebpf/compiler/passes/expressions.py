@@ -136,7 +136,7 @@ def unary(t: Typing, node: tree.Unary) -> typed.Expr:
     if node.op == "*":
         return members.dereference(t, node)
     if node.op == "&":
-        return t.not_yet(node, "taking an address with &")
+        return members.address_of(t, node)
     operand = decay(t.expr(node.operand))
     if isinstance(operand, typed.Bad):
         return t.bad(node)
@@ -155,8 +155,9 @@ def unary(t: Typing, node: tree.Unary) -> typed.Expr:
 
 
 def _not(t: Typing, node: tree.Unary, operand: typed.Expr) -> typed.Expr:
-    if not has_truth(operand.type):
-        return t.bad(node, OperatorUnusable(span=node.span, op="!", type=str(operand.type)))
+    if not is_integral(operand.type):
+        hint = ("Compare it with 0.",) if isinstance(operand.type, Pointer) else ()
+        return t.bad(node, OperatorUnusable(span=node.span, op="!", type=str(operand.type), help=hint))
     if isinstance(operand, typed.Constant):
         return typed.Constant(span=node.span, type=BOOL, value=int(not operand.value), literal=True)
     return typed.Unary(span=node.span, type=BOOL, op="!", operand=operand)

@@ -7,17 +7,19 @@ args.filename               -> Argument(…): int8*
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import (
     IndexOutOfBounds,
+    NegativeIndex,
     NoFields,
     NoIndex,
     NoSuchField,
     NotDereferenceable,
     OperatorMismatch,
     OperatorUnusable,
+    UndefinedMap,
+    UndefinedVariable,
 )
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.hints import did_you_mean
@@ -39,9 +41,10 @@ from kubebpf.compiler.types.model import (
     Tuple,
     Type,
     Void,
+    flat_fields,
     sizeof,
 )
-from kubebpf.compiler.types.promote import is_integral
+from kubebpf.compiler.types.promote import as_int, is_integral
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -78,7 +81,7 @@ def member(t: Typing, node: tree.Node, object_: typed.Expr, struct: Struct, name
     """The named field of a struct, found through anonymous members as in C."""
     found = find_field(struct, name)
     if found is None:
-        names = [f.name for f in _all_fields(struct)]
+        names = [f.name for f in flat_fields(struct)]
         complaint = NoSuchField(span=node.span, type=str(struct), name=name, help=did_you_mean(name, names))
         return t.bad(node, complaint)
     space = _space_of(object_)
@@ -108,21 +111,7 @@ def value_type(t: Type, space: Space) -> Type:
 
 def find_field(struct: Struct, name: str) -> Field | None:
     """A field by name, with its offsets counted from the outermost struct; anonymous members are looked through."""
-    for f in struct.fields:
-        if f.name == name:
-            return f
-        if not f.name and isinstance(f.type, Struct):
-            inner = find_field(f.type, name)
-            if inner is not None:
-                return replace(inner, offset=f.offset + inner.offset, bit_offset=f.bit_offset + inner.bit_offset)
-    return None
-
-
-def _all_fields(struct: Struct) -> list[Field]:
-    fields = []
-    for f in struct.fields:
-        fields += _all_fields(f.type) if not f.name and isinstance(f.type, Struct) else [f]
-    return fields
+    return next((f for f in flat_fields(struct) if f.name == name), None)
 
 
 def _record_field(t: Typing, node: tree.FieldAccess, object_: typed.Expr, record: Record) -> typed.Expr:
@@ -161,6 +150,8 @@ def index(t: Typing, node: tree.Index) -> typed.Expr:
         return t.bad(node)
     if not is_integral(at.type):
         return t.bad(node, OperatorUnusable(span=node.index.span, op="[]", type=str(at.type)))
+    if _may_be_negative(t, at):
+        return t.bad(node, NegativeIndex(span=node.span, type=str(at.type)))
     match object_.type:
         case Tuple(elements=elements) if isinstance(at, typed.Constant) and 0 <= at.value < len(elements):
             return _part(node, object_, at.value)
@@ -173,6 +164,13 @@ def index(t: Typing, node: tree.Index) -> typed.Expr:
             return typed.Element(span=node.span, type=read, object=object_, index=convert(at, I64), array=None)
         case _:
             return t.bad(node, NoIndex(span=node.span, index="…", type=str(object_.type)))
+
+
+def _may_be_negative(t: Typing, at: typed.Expr) -> bool:
+    """Whether an index has a signed type, and is not only ever given numbers that are none."""
+    if isinstance(at, typed.Constant):
+        return at.value < 0
+    return as_int(at.type).signed and not t.is_flexible(at) and as_int(at.type).bits < 64
 
 
 def _array_element(t: Typing, node: tree.Index, object_: typed.Expr, at: typed.Expr, element: Type, length: int) -> typed.Expr:
@@ -188,7 +186,7 @@ def dereference(t: Typing, node: tree.Unary) -> typed.Expr:
     pointer = decay(t.expr(node.operand))
     if isinstance(pointer, typed.Bad):
         return pointer
-    if is_integral(pointer.type):
+    if isinstance(pointer.type, Int):
         pointer = convert(pointer, Pointer(U64, Space.KERNEL))
     if not isinstance(pointer.type, Pointer):
         return t.bad(node, NotDereferenceable(span=node.span, type=str(pointer.type)))
@@ -198,6 +196,31 @@ def dereference(t: Typing, node: tree.Unary) -> typed.Expr:
             node, NotDereferenceable(span=node.span, type=str(pointer.type), hint="Cast it to a pointer to what is there.")
         )
     return typed.Dereference(span=node.span, type=value_type(target, pointer.type.space), pointer=pointer)
+
+
+def address_of(t: Typing, node: tree.Unary) -> typed.Expr:
+    """`&$x` and `&@m`. The program's own memory is the kernel's: it is read like any of its memory."""
+    match node.operand:
+        case tree.Variable():
+            found = t.lookup(node.operand.name)
+            if found is None:
+                near = did_you_mean(node.operand.name, t.visible_variables())
+                return t.bad(node, UndefinedVariable(span=node.operand.span, name=node.operand.name, help=near))
+            if isinstance(found.type, Void):
+                t.unresolved = t.unresolved or node.span
+                return t.bad(node)
+            return _address(node, found.type, found)
+        case tree.Map(name=name):
+            slot = t.slots.map(name).value
+            if slot.type is None:
+                return t.bad(node, UndefinedMap(span=node.operand.span, name=name))
+            return _address(node, slot.type, t.map(name, node.operand.span))
+    operand = t.expr(node.operand)
+    return t.bad(node, OperatorUnusable(span=node.span, op="&", type=str(operand.type)))
+
+
+def _address(node: tree.Unary, target: Type, found: typed.Variable | typed.MapInfo) -> typed.Expr:
+    return typed.AddressOf(span=node.span, type=Pointer(target, Space.KERNEL, growing=True), target=found)
 
 
 def pointer_arithmetic(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:

@@ -11,7 +11,8 @@ of them; two structs are equal when kind, name and origin are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from enum import Enum as PyEnum
 from typing import Protocol
 
@@ -90,11 +91,12 @@ class Buffer:
 class Pointer:
     """`target*` in an address space. `trusted` pointers are BTF pointers that the verifier lets the program dereference directly.
 
-    `type_tags` are BTF type tags on the pointee ("user", "rcu", "percpu")."""
+    `growing` pointers point to a variable or map of the program, whose type inference may still enlarge."""
 
     target: Type
     space: Space = field(default=Space.NONE, compare=False)
     trusted: bool = field(default=False, compare=False)
+    growing: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.target}*"
@@ -328,6 +330,16 @@ def members(t: Tuple | Record) -> tuple[tuple[int, ...], int]:
         offsets.append(end)
         end += sizeof(element)
     return tuple(offsets), round_up(end, alignof(t))
+
+
+def flat_fields(struct: Struct) -> Iterator[Field]:
+    """The named members of a struct or union, those of its anonymous members among them, with offsets from the whole's start."""
+    for f in struct.fields:
+        if f.name or not isinstance(f.type, Struct):
+            yield f
+            continue
+        for inner in flat_fields(f.type):
+            yield replace(inner, offset=f.offset + inner.offset, bit_offset=f.bit_offset + inner.bit_offset)
 
 
 def round_up(n: int, to: int) -> int:

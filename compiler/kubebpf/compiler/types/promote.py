@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kubebpf.compiler.types.model import (
-    I64,
     VOID,
     Aggregate,
     Bool,
@@ -43,12 +42,12 @@ def fits(value: int, t: Int) -> bool:
 
 
 def join_ints(a: Int, b: Int) -> Int:
-    """The type that holds both; signed and unsigned 64-bit numbers meet in int64."""
+    """The smallest type that holds both; signed and unsigned 64-bit numbers meet in int64."""
     role = a.role if a.role == b.role else ""
     if a.signed == b.signed:
         return Int(max(a.bits, b.bits), a.signed, role)
     signed, unsigned = (a, b) if a.signed else (b, a)
-    return Int(signed.bits, True, role) if signed.bits > unsigned.bits else I64
+    return Int(min(max(signed.bits, 2 * unsigned.bits), 64), True, role)
 
 
 def join(a: Type, b: Type) -> Type | None:
@@ -104,7 +103,9 @@ def _join_pointers(a: Pointer, b: Pointer) -> Pointer | None:
     space = a.space if b.space is Space.NONE else b.space if a.space is Space.NONE else a.space
     trusted = a.trusted and b.trusted
     if a.target == b.target:
-        return Pointer(a.target, space, trusted)
+        return Pointer(a.target, space, trusted, a.growing and b.growing)
+    if a.growing and b.growing and (target := join(a.target, b.target)) is not None:
+        return Pointer(target, space, trusted, growing=True)
     if isinstance(a.target, Void) or isinstance(b.target, Void):
         return Pointer(VOID, space)
     return None

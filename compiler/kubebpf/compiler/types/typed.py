@@ -176,6 +176,13 @@ class Dereference(Expr):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressOf(Expr):
+    """`&$x` and `&@m`: where a variable lies, where the value of a scalar map lies, or the map itself when it has keys."""
+
+    target: Variable | MapInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Element(Expr):
     """`array[index]` or `pointer[index]`; `array` is None for pointers."""
 
