@@ -69,7 +69,8 @@ def _telling(text: str) -> str:
 
 def _wrong(expect: Case, case: Case, ran: Ran) -> str:
     mode, text = expect["mode"], _OWN_NAME.sub("kubebpf", expect["text"])
-    output = ran.out + ran.err
+    # Which of the two streams came first is not known here; what was said of the attachment came before the program's own lines.
+    output = ran.err + ran.out + ran.err
     match mode:
         case "text":
             found = re.search(rf"^\s*{re.escape(text)}\s*$", output, re.MULTILINE)

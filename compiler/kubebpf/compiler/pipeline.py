@@ -112,7 +112,7 @@ def _analyse(
         return typed.Program(probes=(), maps=())
     syntax = fold_heads(syntax, typing.parameters, report)
     declare_maps(typing, syntax.map_declarations)
-    probes = infer(typing, syntax.probes)
+    probes = infer(typing, syntax.probes, syntax.functions)
     check_declared(typing, syntax.map_declarations)
     return typed.Program(
         probes=probes,

@@ -60,6 +60,7 @@ struct perf_event_attr {
 typedef int (*libbpf_print_fn_t)(int level, const char *format, void *arguments);
 libbpf_print_fn_t libbpf_set_print(libbpf_print_fn_t fn);
 const char *libbpf_version_string(void);
+int libbpf_probe_bpf_helper(int prog_type, int helper_id, const void *opts);
 int libbpf_num_possible_cpus(void);
 int libbpf_find_vmlinux_btf_id(const char *name, int attach_type);
 

@@ -23,6 +23,7 @@ from kubebpf.agent.libbpf.declarations import ffi, text
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 
 SONAME = "libbpf.so.1"
+_RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT: a kind that every kernel loads
 _DEBUG_LEVEL = 2  # enum libbpf_print_level: LIBBPF_WARN 0, LIBBPF_INFO 1, LIBBPF_DEBUG 2
 _debug = os.environ.get("KUBEBPF_LIBBPF_DEBUG", "") not in ("", "0")
 
@@ -101,6 +102,17 @@ def possible_cpus() -> int:
     if count < 0:
         raise LibbpfError(-count, "libbpf_num_possible_cpus")
     return count
+
+
+@cache
+def has_helper(number: int) -> bool:
+    """Whether the kernel has a BPF helper that programs of every kind may call.
+
+    Args:
+        number: enum bpf_func_id.
+    """
+    with messages():
+        return bool(lib().libbpf_probe_bpf_helper(_RAW_TRACEPOINT, number, ffi.NULL) == 1)
 
 
 @contextmanager

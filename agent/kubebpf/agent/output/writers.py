@@ -30,6 +30,7 @@ _MAP_FULL = (
 _REASONS = {
     "map_full": _MAP_FULL,
     "delete_absent": "Can't delete map element because it does not exist.",
+    "loop_limit": "A loop was cut off: it ran as often as this kernel allows (8388608 times; less often before Linux 5.17).",
     "divide_by_zero": "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result.",
 }
 

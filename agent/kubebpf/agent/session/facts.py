@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kubebpf.agent.libbpf.library import possible_cpus
+from kubebpf.agent.libbpf.library import has_helper, possible_cpus
 from kubebpf.agent.session.errors import FactError, ParameterError
 from kubebpf.agent.session.options import Options
 from kubebpf.compiler.artifact.manifest import Constant, Manifest
@@ -152,6 +152,7 @@ def _child(constant: Constant, options: Options) -> int:
 
 FACTS: dict[str, Fact] = {
     "ncpus": lambda constant, options: possible_cpus(),
+    "has_helper": lambda constant, options: int(has_helper(int(constant.arg))),
     "start_boottime": lambda constant, options: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     "start_realtime": lambda constant, options: time.time_ns(),
     "wall_offset": lambda constant, options: wall_offset(),

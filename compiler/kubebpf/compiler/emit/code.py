@@ -29,8 +29,6 @@ from kubebpf.compiler.types.promote import as_int, is_scalar
 if TYPE_CHECKING:
     from kubebpf.compiler.probes.record import Target
 
-STACK_BUDGET = 320  # bytes of the 512 that are given out; the rest is LLVM's, for spilled registers
-FRUGAL_BUDGET = 64  # the same for a program that needed too much; its variables go to scratch memory then, too
 SCRATCH_SLOT = "scratch base"
 CLAIM_BYTES = 8  # at the start of a preemptible program's scratch memory; see scratch.py
 INLINE_BYTES = 256  # up to this size memory is set and copied by inline stores
@@ -48,8 +46,26 @@ class Makers:
 
 
 @dataclass
+class Room:
+    """The scratch memory of a program: one for it and for all functions that run on top of it, of which no two lie in one place.
+
+    Args:
+        end: what is taken of it, in bytes.
+    """
+
+    name: str = ""  # the program's
+    end: int = 0
+    kept: int = 0  # how many variables have memory
+    used: bool = False  # whether the program has to look it up
+    offsets: dict[int, int] = field(default_factory=dict)  # of variables, by identity
+    shared: frozenset[int] = frozenset()  # variables that several functions read or write
+    functions: dict[int, str] = field(default_factory=dict)  # the symbols of the text's functions, by identity
+    made: int = 0  # how many functions there are
+
+
+@dataclass
 class Code:
-    """One program under construction.
+    """One program, or one function that it calls, under construction.
 
     Args:
         module: the object that it belongs to.
@@ -69,17 +85,20 @@ class Code:
     leave: Label = field(default_factory=lambda: Label("leave"))  # ends the program before its body has begun
     destination: Operand = NULL  # where a builtin writes a value that lives in memory
     padded: bool = True  # whether it has to write all of its bytes
+    room: Room = field(default_factory=Room)
+    function: typed.Function | None = None  # of the text, whose body this is part of
+    in_loop: bool = False  # whether a helper calls this function for each round of a loop
+    frame: Operand | None = None  # what functions share with their program on its stack; see subprograms.py
+    breaks: Label = field(default_factory=lambda: Label("break"))  # where `break` goes
+    continues: Label = field(default_factory=lambda: Label("continue"))
     _scratch: Operand | None = None
-    _scratch_end: int = 0
-    _offsets: dict[int, int] = field(default_factory=dict)
-    _kept: int = 0  # how many variables have memory
     _slots: dict[str, Operand] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.result = self.f.alloca(4, 4)  # what the program returns
         self.f.stack_bytes = 0
         if self.target.provider.preemptible:
-            self._scratch_end = CLAIM_BYTES
+            self.room.end = max(self.room.end, CLAIM_BYTES)
 
     def is_shared(self, info: typed.MapInfo) -> bool:
         """Whether another program can come between two instructions that update a map on this CPU."""
@@ -134,10 +153,12 @@ class Code:
         """Memory for a value during this run of the program: the stack when small, else this CPU's scratch."""
         size = max(size, 1)
         limit = max(self.module.settings.on_stack_limit, 64)
-        budget = FRUGAL_BUDGET if self.module.frugal else STACK_BUDGET
-        if size <= limit and self.f.stack_bytes + round_up(size, 8) <= budget:
+        if size <= limit and self.f.stack_bytes + round_up(size, 8) <= self.module.stack_budget:
             return self.f.alloca(size, align)
-        offset = self._reserve(size)
+        return self.room_at(self.reserve(size))
+
+    def room_at(self, offset: int) -> Operand:
+        """A pointer into the scratch memory."""
         return self.f.offset(self._base(), offset)
 
     def place(self, variable: typed.Variable) -> Operand:
@@ -145,28 +166,28 @@ class Code:
         key = id(variable)
         if key in self.variables:
             return self.variables[key]
-        self._kept += key not in self._offsets
-        if self.module.frugal:
+        self.room.kept += key not in self.room.offsets
+        if self.module.frugal or key in self.room.shared:
             # Asked anew at each use: LLVM would keep the address of every variable on the stack.
-            if key not in self._offsets:
-                self._offsets[key] = self._reserve(max(sizeof(variable.type), 8))
-            return self.f.offset(self._base(), self._offsets[key])
+            if key not in self.room.offsets:
+                self.room.offsets[key] = self.reserve(max(sizeof(variable.type), 8))
+            return self.room_at(self.room.offsets[key])
         self.variables[key] = self.register() if is_scalar(variable.type) else self.temp(sizeof(variable.type))
         return self.variables[key]
 
     @contextmanager
     def temporaries(self) -> Iterator[None]:
         """Scratch memory that a statement took inside is free behind it, unless a variable is among it."""
-        end, kept = self._scratch_end, self._kept
+        end, kept = self.room.end, self.room.kept
         yield
-        if kept == self._kept:
-            self._scratch_end = end
+        if kept == self.room.kept:
+            self.room.end = end
 
-    def _reserve(self, size: int) -> int:
+    def reserve(self, size: int) -> int:
         """The offset of new scratch memory."""
-        offset = self._scratch_end
-        self._scratch_end += round_up(size, 8)
-        self.module.scratch_size = max(self.module.scratch_size, self._scratch_end)
+        offset = self.room.end
+        self.room.end += round_up(size, 8)
+        self.module.scratch_size = max(self.module.scratch_size, self.room.end)
         return offset
 
     def _base(self) -> Operand:
@@ -180,11 +201,12 @@ class Code:
         """This CPU's scratch memory; it is looked up once, at the start of the program."""
         if self._scratch is None:
             self._scratch = Operand("%scratch", "ptr")
+            self.room.used = True
         return self._scratch
 
     @property
     def uses_scratch(self) -> bool:
-        """Whether the prologue has to look the scratch memory up."""
+        """Whether this function reads or writes scratch memory."""
         return self._scratch is not None
 
     def slot(self, name: str, size: int = 8) -> Operand:

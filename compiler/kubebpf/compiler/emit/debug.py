@@ -111,22 +111,31 @@ class Debug:
         )
         return number
 
-    def callback(self, name: str, parameters: tuple[str, ...]) -> int:
-        """A static function that a helper calls back: it takes pointers and returns a long."""
-        types = ", ".join([f"!{self.base('long', 64, signed=True)}"] + [f"!{self.void_pointer}"] * len(parameters))
+    def callback(self, name: str, parameters: tuple[str, ...], kinds: tuple[str, ...] = (), line: int = 1) -> int:
+        """A static function that a helper or a program calls: it returns a long.
+
+        Args:
+            name: the symbol.
+            parameters: their names.
+            kinds: their LLVM types; pointers when left out.
+            line: of the text.
+        """
+        known = {"i64": self.base("long", 64, signed=True), "ptr": self.void_pointer}
+        numbers = [known[kind] for kind in kinds or ("ptr",) * len(parameters)]
+        types = ", ".join(f"!{n}" for n in [known["i64"], *numbers])
         subroutine = self.add(f"!DISubroutineType(types: !{{{types}}})")
         number, retained = self.reserve(), self.reserve()
         variables = [
             self.add(
-                f'!DILocalVariable(name: "{p}", arg: {i}, scope: !{number}, file: !{self.file}, line: 1, type: '
-                f"!{self.void_pointer})"
+                f'!DILocalVariable(name: "{p}", arg: {i}, scope: !{number}, file: !{self.file}, line: {line}, type: '
+                f"!{numbers[i - 1]})"
             )
             for i, p in enumerate(parameters, 1)
         ]
         self.nodes[retained] = f"!{{{', '.join(f'!{v}' for v in variables)}}}"
         self.nodes[number] = (
-            f'distinct !DISubprogram(name: "{name}", scope: !{self.file}, file: !{self.file}, line: 1, type: '
-            f"!{subroutine}, scopeLine: 1, "
+            f'distinct !DISubprogram(name: "{name}", scope: !{self.file}, file: !{self.file}, line: {line}, type: '
+            f"!{subroutine}, scopeLine: {line}, "
             f"spFlags: DISPFlagLocalToUnit | DISPFlagDefinition | DISPFlagOptimized, unit: !{self.unit}, retainedNodes: "
             f"!{retained})"
         )

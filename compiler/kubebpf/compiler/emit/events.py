@@ -52,7 +52,9 @@ def has_statements(node: object) -> bool:
         return any(map(has_statements, node))
     if not isinstance(node, typed.Expr):
         return False
-    return isinstance(node, typed.BlockValue) or any(has_statements(getattr(node, name)) for name in node.__slots__)
+    if isinstance(node, typed.BlockValue | typed.Invoke):
+        return True
+    return any(has_statements(getattr(node, name)) for name in node.__slots__)
 
 
 def lay_out(start: int, arguments: Sequence[typed.Expr]) -> tuple[list[int], int]:

@@ -61,17 +61,13 @@ class Function:
     location: str = ""
     linkage: str = "dso_local"
     attributes: str = ""
+    parameter: Operand = Operand("%a0", "ptr")  # the context of the program, which functions that it calls have elsewhere
     _entry: list[str] = field(default_factory=list)
     _body: list[str] = field(default_factory=list)
     _count: int = 0
     _labels: int = 0
     _open: bool = True
     stack_bytes: int = 0
-
-    @property
-    def parameter(self) -> Operand:
-        """The context pointer of the program."""
-        return Operand("%a0", "ptr")
 
     # -- blocks --------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kubebpf.compiler.emit import arguments, maps, members
+from kubebpf.compiler.emit import arguments, functions, maps, members
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.conditions import chunks
 from kubebpf.compiler.emit.ir import Operand, const
@@ -168,6 +168,7 @@ WRITERS: dict[type, Callable[[Any, Any, Operand, bool], None]] = {
     typed.Convert: _convert,
     typed.Conditional: _conditional,
     typed.Call: _call,
+    typed.Invoke: functions.invoke_into,
     typed.BlockValue: _block,
     typed.Member: members.read_memory,
     typed.Dereference: members.dereference_memory,

@@ -62,6 +62,7 @@ class Module:
     scratch_size: int = 0
     scratch_entries: int = 0
     frugal: bool = False  # spare the stack: an attempt without that took too much
+    stack_budget: int = 320  # bytes of each function's stack that are given out; the rest is LLVM's, for spilled registers
     zero_size: int = 0
     _globals: list[str] = field(default_factory=list)
     _texts: dict[bytes, str] = field(default_factory=dict)
@@ -188,12 +189,7 @@ class Module:
             self.functions.append(f.text())
         return f"@{name}"
 
-    calls_back: bool = False  # whether there is a function that a helper calls
-
-    @property
-    def deepest_call(self) -> int:
-        """How many functions below a program may be under way at a time: a search calls a comparison."""
-        return 2 if any(name.startswith("kb_find") for name in self.routines) else int(self.calls_back or bool(self.routines))
+    calls_back: bool = False  # whether that callback is there
 
     # -- events and sites ----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.manifest import SCOPE, Attach, Manifest
-from kubebpf.compiler.emit import scratch, stack
+from kubebpf.compiler.emit import functions, scratch, stack, subprograms
 from kubebpf.compiler.emit import target as llvm
 from kubebpf.compiler.emit.code import Code, Makers
 from kubebpf.compiler.emit.conditions import condition
@@ -20,6 +20,7 @@ from kubebpf.compiler.emit.statements import block, statement
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.syntax.span import Source
 from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.walk import bodies, walk
 
 # How many levels of the cgroup tree between the lowest and the highest pod cgroup the predicate looks at: QoS classes make one
 # level
@@ -30,6 +31,10 @@ SCOPE_LEVELS = 4
 # LARGE are shorter than that; of others the instructions are counted before they become an object.
 LONGEST, LARGE = 32767, 50_000
 
+
+# Bytes of each function's stack that are given out. Only the first attempt lets variables lie there; what a loop or a function
+# needs comes on top of what its caller does, so the last puts everything into scratch memory.
+STACK_BUDGETS = (320, 64, 0)
 
 MAKERS = Makers(scalar, condition, into, address, statement)
 
@@ -56,26 +61,28 @@ def emit(program: typed.Program, source: Source, options: CompileOptions, settin
         EmitError: LLVM refused what was generated.
         TooLargeError: the program keeps too many values at a time, or too large ones.
     """
-    needed = limit = 0
-    for frugal in (False, True):
-        module, manifest = build(program, source, options, settings, frugal=frugal)
+    needed = 0
+    for budget in STACK_BUDGETS:
+        module, manifest = build(program, source, options, settings, stack_budget=budget)
         if module.scratch_size > scratch.LIMIT:
             raise TooLargeError("bytes for strings and other large values", module.scratch_size, scratch.LIMIT)
         ir = module.ir(manifest)
         if sum(map(len, module.functions)) > LARGE and (length := llvm.longest_function(ir)) > LONGEST:
             raise TooLargeError("instructions in one probe", length, LONGEST)
         elf = llvm.to_object(ir)
-        needed, limit = stack.deepest(elf), stack.LIMIT - stack.CALLEE * module.deepest_call
-        if needed <= limit:
+        needed, frames = stack.deepest(elf), stack.frames(elf)
+        if frames > stack.FRAMES:
+            raise TooLargeError("loops and functions inside each other", frames - 1, stack.FRAMES - 1)
+        if needed <= stack.LIMIT:
             return Artifact(elf, manifest)
-    raise TooLargeError("bytes of stack", needed, limit)
+    raise TooLargeError("bytes of stack", needed, stack.LIMIT)
 
 
 def build(
-    program: typed.Program, source: Source, options: CompileOptions, settings: Settings, *, frugal: bool = False
+    program: typed.Program, source: Source, options: CompileOptions, settings: Settings, *, stack_budget: int = STACK_BUDGETS[0]
 ) -> tuple[Module, Manifest]:
     """The module with all its programs, before LLVM sees it."""
-    module = Module(source, options, settings, frugal=frugal)
+    module = Module(source, options, settings, frugal=stack_budget != STACK_BUDGETS[0], stack_budget=stack_budget)
     for info in program.maps:
         module.schema(info)
     shared = _shared_maps(program)
@@ -100,14 +107,9 @@ def _shared_maps(program: typed.Program) -> frozenset[int]:
     return frozenset(i for i, names in feeders.items() if len(names) > 1)
 
 
-def _feeds(node: object) -> list[typed.Feed]:
-    """All feeds below a statement or expression."""
-    if isinstance(node, tuple):
-        return [f for child in node for f in _feeds(child)]
-    if not isinstance(node, typed.Statement | typed.Expr):
-        return []
-    below = [f for name in node.__slots__ for f in _feeds(getattr(node, name))]
-    return [node, *below] if isinstance(node, typed.Feed) else below
+def _feeds(body: typed.Block) -> list[typed.Feed]:
+    """All feeds of a body and of the functions that it calls."""
+    return [node for part in bodies(body) for node in walk(part) if isinstance(node, typed.Feed)]
 
 
 def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[int]) -> None:
@@ -116,6 +118,9 @@ def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[
     line = module.source.position(probe.span.start).line
     f = Function(name, target.provider.section(target), module.debug.subprogram(name, line))
     code = Code(module, f, target, MAKERS, shared_maps=shared)
+    code.room.name = name
+    code.room.shared = subprograms.shared_variables((probe.predicate, probe.body))
+    functions.define(code, (probe.predicate, probe.body))
     body = _body(code, probe)
     module.functions.append(body)
     place = module.place(target.node.span)
@@ -147,6 +152,7 @@ def _body(code: Code, probe: typed.Probe) -> str:
     f.location = prologue
     with f.inserting(start):  # only now is it known whether the program needs scratch memory
         scratch.look_up(code)
+        subprograms.set_up(code)
     return f.text()
 
 

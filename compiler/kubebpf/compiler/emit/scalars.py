@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kubebpf.compiler.emit import aggregates, arguments, maps, members
+from kubebpf.compiler.emit import aggregates, arguments, functions, maps, members
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.types import typed
@@ -207,6 +207,7 @@ SCALARS: dict[type, Callable[[Any, Any], Operand]] = {
     typed.Argument: arguments.scalar,
     typed.Call: call,
     typed.Step: step,
+    typed.Invoke: functions.invoke,
     typed.BlockValue: block_value,
     typed.SizeOf: size_of,
     typed.OffsetOf: members.offset_of,

@@ -22,7 +22,7 @@ _MAP = Operand("@kb_scratch", "ptr")
 
 def look_up(code: Code) -> None:
     """Give the scratch pointer its value, in front of the program's body; `code.leave` when there is none."""
-    if not code.uses_scratch:
+    if not code.room.used:
         return
     if code.target.provider.preemptible:
         _claim(code)
@@ -43,7 +43,7 @@ def _take(code: Code) -> None:
 
 def release(code: Code) -> None:
     """Give a claimed entry back, behind the program's body."""
-    if code.uses_scratch and code.target.provider.preemptible:
+    if code.room.used and code.target.provider.preemptible:
         code.f.do(f"store volatile i64 0, {code.scratch()}, align 8")  # before cpu v4 there is no atomic store
 
 

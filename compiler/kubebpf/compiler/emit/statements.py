@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kubebpf.compiler.emit import aggregates, maps
+from kubebpf.compiler.emit import aggregates, functions, loops, maps
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import VOID, sizeof
@@ -87,6 +87,9 @@ def if_(code: Code, node: typed.If) -> None:
 
 def return_(code: Code, node: typed.Return) -> None:
     """`return`."""
+    if code.function is not None:
+        functions.give_back(code, node)
+        return
     if node.value is not None and is_scalar(node.value.type):
         code.f.store(code.f.cast("trunc", code.scalar(node.value), "i32"), code.result, align=4)
     code.f.jump(code.exit)
@@ -100,4 +103,8 @@ STATEMENTS: dict[type, Callable[[Any, Any], None]] = {
     typed.Evaluate: evaluate,
     typed.If: if_,
     typed.Return: return_,
+    typed.While: loops.while_,
+    typed.ForRange: loops.for_range,
+    typed.ForMap: loops.for_map,
+    typed.Jump: loops.jump,
 }

@@ -20,6 +20,7 @@ from kubebpf.compiler.complaints.typing import (
     WrongArgumentCount,
 )
 from kubebpf.compiler.passes.c_definitions import macro
+from kubebpf.compiler.passes.functions import invoke, outside_probe
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -53,6 +54,8 @@ def _numbered_argument(name: str) -> Builtin | None:
 def call(t: Typing, node: tree.Call) -> typed.Expr:
     """`name(arguments)`."""
     node = replace(node, name=node.name.removeprefix("__builtin_"))
+    if node.name in t.functions:
+        return invoke(t, node)
     builtin = BUILTINS.get(node.name)
     if builtin is None:
         return t.bad(node, UnknownFunction(span=node.name_span, name=node.name, help=did_you_mean(node.name, BUILTINS)))
@@ -63,6 +66,8 @@ def call(t: Typing, node: tree.Call) -> typed.Expr:
 
 def check(t: Typing, builtin: Builtin, node: tree.Call) -> typed.Expr:
     """What holds for every builtin, then its own check."""
+    if (refused := outside_probe(t, node, builtin.name)) is not None:
+        return refused
     if not arguments_fit(t, builtin, node):
         return t.bad(node)
     if builtin.unsafe:

@@ -58,10 +58,7 @@ def check_declared(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> 
 
 def refuse_unbuilt(program: tree.Program, report: Report) -> None:
     """Say clearly which pieces of the language this version does not have."""
-    pieces = (
-        ("import", program.imports),
-        ("fn", program.functions),
-    )
+    pieces = (("import", program.imports),)
     for what, nodes in pieces:
         if nodes:
             report.add(NotBuiltYet(span=nodes[0].span, what=what))

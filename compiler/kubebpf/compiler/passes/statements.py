@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kubebpf.compiler.builtins.registry import BUILTINS
+from kubebpf.compiler.complaints.flow import ReturnNotInteger
 from kubebpf.compiler.complaints.typing import (
     AggregateCopied,
     AggregateToVariable,
@@ -20,10 +21,11 @@ from kubebpf.compiler.complaints.typing import (
     UnrollCount,
     ValueDiscarded,
 )
-from kubebpf.compiler.passes import casts
+from kubebpf.compiler.passes import casts, loops
 from kubebpf.compiler.passes.calls import arguments_fit
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.expressions import binary_of, condition, decided
+from kubebpf.compiler.passes.functions import returned
 from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -247,8 +249,15 @@ def if_(t: Typing, node: tree.If) -> typed.Statement | None:
 
 def return_(t: Typing, node: tree.Return) -> typed.Statement | None:
     """`return`."""
-    value = None if node.value is None else t.expr(node.value)
-    return None if isinstance(value, typed.Bad) else typed.Return(span=node.span, value=value)
+    if t.function is not None:
+        return returned(t, node, t.function)
+    value = None if node.value is None else decay(t.expr(node.value))
+    if isinstance(value, typed.Bad):
+        return None
+    if value is not None and not is_integral(value.type):
+        t.complain(ReturnNotInteger(span=node.span, found=str(value.type)))
+        return None
+    return typed.Return(span=node.span, value=value)
 
 
 def unroll(t: Typing, node: tree.Unroll) -> typed.Statement | None:
@@ -282,9 +291,9 @@ STATEMENTS: dict[type, Callable[[Any, Any], typed.Statement | None]] = {
     tree.If: if_,
     tree.Return: return_,
     tree.Unroll: unroll,
-    tree.While: _later("while"),
-    tree.For: _later("for"),
-    tree.Break: _later("break"),
-    tree.Continue: _later("continue"),
+    tree.While: loops.while_,
+    tree.For: loops.for_,
+    tree.Break: loops.jump,
+    tree.Continue: loops.jump,
     tree.Import: _later("import inside a body"),
 }

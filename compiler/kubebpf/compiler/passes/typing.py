@@ -27,10 +27,12 @@ from kubebpf.compiler.complaints.typing import (
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.expressions import EXPRESSIONS
+from kubebpf.compiler.passes.functions import declare_functions, type_functions
 from kubebpf.compiler.passes.parameters import Parameters
 from kubebpf.compiler.passes.probes import type_probe
 from kubebpf.compiler.passes.slots import Slot, Slots
 from kubebpf.compiler.passes.statements import STATEMENTS
+from kubebpf.compiler.probes.registry import PROVIDERS
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
@@ -67,8 +69,11 @@ class Typing:
     strings: list[str] = field(default_factory=list)
     unsafe: set[str] = field(default_factory=set)
     maps: dict[str, typed.MapInfo] = field(default_factory=dict)
-    loops: int = 0
     expanding: set[str] = field(default_factory=set)  # the C macros whose texts are being typed
+    functions: dict[str, typed.Function] = field(default_factory=dict)
+    calls: dict[str, set[str]] = field(default_factory=dict)  # which functions a function calls
+    function: typed.Function | None = None  # whose body is being typed
+    loops: int = 0  # how many loops are around
     unresolved: Span | None = None  # the first read of this round of a variable that has no type
     _scopes: list[dict[str, typed.Variable]] = field(default_factory=list)
     _seen: dict[tuple[object, ...], int] = field(default_factory=dict)
@@ -108,6 +113,11 @@ class Typing:
         if isinstance(node, tree.NamedType | tree.PointerType | tree.ArrayType | tree.TypeofType | tree.TupleType):
             return self.not_yet(node, "a type as an argument")
         return decay(self.expr(node))
+
+    @property
+    def where(self) -> str:
+        """What the statements being typed belong to."""
+        return "function" if self.function else "probe"
 
     # -- walking -------------------------------------------------------------------------------------------------------
 
@@ -256,7 +266,7 @@ class Typing:
 def _leaves(statement: typed.Statement) -> bool:
     """Whether nothing behind the statement is ever reached."""
     match statement:
-        case typed.Return():
+        case typed.Return() | typed.Jump():
             return True
         case typed.Evaluate(value=typed.Call(builtin=builtin)):
             return builtin.name == "exit"
@@ -264,20 +274,24 @@ def _leaves(statement: typed.Statement) -> bool:
             return False
 
 
-def infer(typing: Typing, probes: tuple[tree.Probe, ...]) -> tuple[typed.Probe, ...]:
-    """Type all probes until the slots are still, then once more for good.
+def infer(typing: Typing, probes: tuple[tree.Probe, ...], functions: tuple[tree.Function, ...] = ()) -> tuple[typed.Probe, ...]:
+    """Type all functions and probes until the slots are still, then once more for good.
 
     Returns: the typed probes; diagnostics are in the report.
     """
+    declare_functions(typing, functions)
+    cause = all(PROVIDERS[a.provider].current_is_cause for p in probes for a in p.attach_points if a.provider in PROVIDERS)
     before: tuple[object, ...] | None = None
     for _ in range(ROUNDS):
         typing.start_round(final=False)
+        type_functions(typing, functions, current_is_cause=cause)
         for probe in probes:
             type_probe(typing, probe)
         if (now := typing.slots.snapshot()) == before:
             break
         before = now
     typing.start_round(final=True)
+    type_functions(typing, functions, current_is_cause=cause)
     typed_probes = tuple(p for probe in probes for p in type_probe(typing, probe))
     if typing.unresolved is not None and not typing.report.errors:
         typing.complain(Unresolved(span=typing.unresolved))

@@ -265,6 +265,25 @@ class Bad(Expr):
     """An expression that already has its diagnostic: nothing more is said about what is built on it."""
 
 
+@dataclass(slots=True, eq=False)
+class Function:
+    """A function of the text; its body is typed behind the calls that name it."""
+
+    name: str
+    parameters: tuple[Variable, ...]
+    returns: Type
+    span: Span
+    body: Block | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoke(Expr):
+    """`f(a, b)`, where the text has an `fn f`; each argument has its parameter's type."""
+
+    function: Function
+    arguments: tuple[Expr, ...]
+
+
 # --- Statements -------------------------------------------------------------------------------------------------------
 
 
