@@ -1,8 +1,8 @@
 """How much stack the programs of an object use with the functions that run on top of them, read from their instructions.
 
 The kernel gives a program and the functions that it calls, or hands to a helper, 512 bytes together (MAX_BPF_STACK,
-check_max_stack_depth in kernel/bpf/verifier.c), and room for 8 of them. LLVM is told of no such limit, because it ends the process over
-it (see target.py).
+check_max_stack_depth in kernel/bpf/verifier.c), and room for 8 of them. LLVM is told of no such limit, because it
+ends the process over it (see target.py).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _frames(place: _Place, bodies: dict[_Place, _Body]) -> int:
 
 def _bodies(elf: bytes) -> dict[_Place, _Body]:
     """The functions by their place."""
-    # Elf64_Ehdr: e_shoff at 40, e_shentsize and e_shnum at 58. Elf64_Shdr: sh_name, sh_type, flags, addr, offset, size, link, info.
+    # Elf64_Ehdr: e_shoff at 40, e_shentsize and e_shnum at 58. Elf64_Shdr: sh_name, sh_type, flags, addr, offset, size, …
     (table,) = struct.unpack_from("<Q", elf, 40)
     entry, count = struct.unpack_from("<HH", elf, 58)
     headers = [struct.unpack_from("<IIQQQQII", elf, table + i * entry) for i in range(count)]
@@ -101,7 +101,7 @@ def _relocations(elf: bytes, offset: int, size: int) -> Iterator[tuple[int, int]
 
 
 def _callees(code: bytes, section: int, start: int, relocated: dict[_Place, _Place]) -> Iterator[_Place]:
-    """What a function calls, and whose address it takes. An instruction holds the rest of the way from the relocation's symbol."""
+    """What a function calls, and whose address it takes. An instruction holds the way from the relocation's symbol."""
     for number, (opcode, registers, _, immediate) in enumerate(struct.iter_unpack("<BBhi", code)):
         at = start + number * 8
         symbol = relocated.get((section, at))
