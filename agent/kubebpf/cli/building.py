@@ -136,7 +136,7 @@ def generated(
     checked = check_script(text, view, options)
     if checked.program is None:
         raise UserError(complaints(checked.report))
-    module, manifest = build_module(checked.program, checked.report.sources[0], options, checked.settings)
+    module, manifest = build_module(checked.program, checked.report.sources, options, checked.settings)
     ir = module.ir(manifest)
     return to_assembly(ir) if assembly else ir
 

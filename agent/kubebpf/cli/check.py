@@ -39,7 +39,7 @@ def check(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, off
         from kubebpf.cli.trace import program_of
 
         text = program_of(program)
-    given = words_of(ctx, program.rest).options()
+    given = words_of(ctx, program.rest).options() | {"base": program.folder}
     built = build(text, name, kernel_view(btf, offline), unsafe=unsafe, offline=offline,
                   headers=Headers(directories, include), **given)  # fmt: skip
     if form == "json":

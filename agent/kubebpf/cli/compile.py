@@ -44,7 +44,7 @@ def compile_(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, 
     program = read(inline, words)
     if output is None and dump is None:
         raise click.UsageError("Give -o FILE for the object, or --dump for a part of it.")
-    given, headers = words_of(ctx, program.rest).options(), Headers(directories, include)
+    given, headers = words_of(ctx, program.rest).options() | {"base": program.folder}, Headers(directories, include)
     if dump in ("ir", "asm"):
         view, assembly = kernel_view(btf), dump == "asm"
         click.echo(generated(program.text, program.name, view, unsafe=unsafe, assembly=assembly, headers=headers, **given))

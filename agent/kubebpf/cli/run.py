@@ -108,7 +108,8 @@ def _started(program: Program, given: Words, chosen: dict[str, Any]) -> Compilin
     gc.disable()
     headers = Headers(chosen["directories"], chosen["include"])
     warnings = not chosen["no_warnings"]
-    return Compiling.start(program.text, program.name, chosen["unsafe"], warnings, headers=headers, **given.options())
+    more = given.options() | {"headers": headers, "base": program.folder}
+    return Compiling.start(program.text, program.name, chosen["unsafe"], warnings, **more)
 
 
 def _refuse_unbuilt(chosen: dict[str, Any]) -> None:

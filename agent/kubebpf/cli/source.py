@@ -29,6 +29,13 @@ class Program:
     rest: tuple[str, ...] = ()
 
     @property
+    def folder(self) -> str | None:
+        """What its imports are relative to; a manifest's program has none."""
+        if self.is_manifest:
+            return None
+        return "." if self.name == "stdin" else str(Path(self.name).parent)
+
+    @property
     def is_manifest(self) -> bool:
         """Whether this is a trace's manifest, not a program: by the file's name."""
         return self.name.endswith((".yaml", ".yml"))

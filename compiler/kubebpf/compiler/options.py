@@ -23,6 +23,8 @@ class CompileOptions:
         args: `$1` and on. The object depends on those that stand where a literal has to (`Manifest.folded`), and on the others
             only by what they are (see `artifact.parameters.shape`); `--name` for getopt() likewise.
         params: the options for getopt(), each with its text.
+        base: the folder that the program's imports are relative to; None for text that is no file of this machine, which then can
+            import nothing.
         environment: settings as `BPFTRACE_NAME` and text, which win over the program's config block; local mode only. Names
             that are no setting's are left alone.
     """
@@ -40,6 +42,7 @@ class CompileOptions:
     args: tuple[str, ...] = ()
     params: tuple[tuple[str, str], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 compilation = compile_script('begin { print(1) }', KernelView.running(), CompileOptions())
 compilation.artifact.elf, compilation.report.errors
 
-text -> parse -> expand (macros) -> read_config -> fold_heads (parameters) -> declare_maps -> infer -> finish -> emit -> Artifact
+text -> parse -> with_imports -> expand (macros) -> read_config -> fold_heads (parameters) -> declare_maps -> infer -> emit
+-> Artifact
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.complaints.base import Report
@@ -21,7 +22,8 @@ from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.passes.c_definitions import with_definitions
 from kubebpf.compiler.passes.config import read_config
-from kubebpf.compiler.passes.declarations import check_declared, declare_maps, refuse_unbuilt
+from kubebpf.compiler.passes.declarations import check_declared, declare_maps
+from kubebpf.compiler.passes.imports import with_imports
 from kubebpf.compiler.passes.macros import expand
 from kubebpf.compiler.passes.parameters import fold_heads
 from kubebpf.compiler.passes.typing import Typing, infer
@@ -76,9 +78,8 @@ def compile_script(text: str, view: KernelView, options: CompileOptions) -> Comp
     checked = check_script(text, view, options)
     if checked.program is None:
         return Compilation(None, checked.report)
-    source = checked.report.sources[0]
     try:
-        artifact = emit(checked.program, source, options, checked.settings)
+        artifact = emit(checked.program, checked.report.sources, options, checked.settings)
     except TooLargeError as error:
         span = checked.program.probes[0].span if len(checked.program.probes) == 1 else Span(0, 0)
         checked.report.add(ProgramTooLarge(span=span, what=error.what, needed=error.needed, limit=error.limit))
@@ -93,6 +94,9 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
     report = Report([source])
     syntax = parse(source, report)
     if not report.errors:
+        imported = with_imports(syntax, options, report)
+        syntax, options = imported.program, replace(options, include_dirs=(*options.include_dirs, *imported.folders))
+    if not report.errors:
         syntax = expand(syntax, report)
         check_depth(syntax, report)
     settings = read_config(syntax.config, report, options.environment)
@@ -106,7 +110,6 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
 def _analyse(
     syntax: tree.Program, view: KernelView, options: CompileOptions, settings: Settings, report: Report
 ) -> typed.Program:
-    refuse_unbuilt(syntax, report)
     typing = Typing(report, with_definitions(syntax.c_definitions, view, options, report), options, settings)
     if report.errors:
         return typed.Program(probes=(), maps=())

@@ -283,7 +283,9 @@ class Code:
 
     def locate(self, span: Span) -> None:
         """What follows belongs to this place of the text."""
-        position = self.module.source.position(span.start)
+        # The debug information has one text: what comes from another one belongs to the place that wanted it.
+        own = next((s for s in (span, *span.calls()) if s.file == 0), Span(0, 0))
+        position = self.module.source.position(own.start)
         assert self.f.subprogram is not None
         number = self.module.debug.location(position.line, position.column, self.f.subprogram)
         self.f.location = f", !dbg !{number}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kubebpf.compiler.artifact import manifest as m
@@ -40,12 +41,12 @@ class Module:
     """What all programs of an object share.
 
     Args:
-        source: the program text.
+        sources: the program text, then those that it imports.
         options: how it is compiled.
         settings: its config block.
     """
 
-    source: Source
+    sources: Sequence[Source]
     options: CompileOptions
     settings: Settings
     schemas: dict[str, m.MapSchema] = field(default_factory=dict)
@@ -72,12 +73,18 @@ class Module:
         self.debug = Debug(self.source)
         self.relocations = Relocations(self.debug, SUFFIX)
 
+    @property
+    def source(self) -> Source:
+        """The program text."""
+        return self.sources[0]
+
     # -- places --------------------------------------------------------------------------------------------------------
 
     def place(self, span: Span) -> m.Place:
         """A span as the manifest says it."""
-        start, end = self.source.position(span.start), self.source.position(max(span.end, span.start))
-        return m.Place(self.source.name, start.line, start.column, end.line, end.column)
+        source = self.sources[span.file]
+        start, end = source.position(span.start), source.position(max(span.end, span.start))
+        return m.Place(source.name, start.line, start.column, end.line, end.column)
 
     # -- maps ----------------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,11 @@
 """A typed program as one ELF object: a function a probe, the scope predicate in front, the manifest beside.
 
-emit(program, source, options, settings) -> Artifact
+emit(program, sources, options, settings) -> Artifact
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.manifest import SCOPE, Attach, Manifest
@@ -53,7 +55,7 @@ class TooLargeError(Exception):
         self.what, self.needed, self.limit = what, needed, limit
 
 
-def emit(program: typed.Program, source: Source, options: CompileOptions, settings: Settings) -> Artifact:
+def emit(program: typed.Program, sources: Sequence[Source], options: CompileOptions, settings: Settings) -> Artifact:
     """Generate, optimise and assemble.
 
     Returns: the object and its manifest. Equal arguments give equal bytes.
@@ -63,7 +65,7 @@ def emit(program: typed.Program, source: Source, options: CompileOptions, settin
     """
     needed = 0
     for budget in STACK_BUDGETS:
-        module, manifest = build(program, source, options, settings, stack_budget=budget)
+        module, manifest = build(program, sources, options, settings, stack_budget=budget)
         if module.scratch_size > scratch.LIMIT:
             raise TooLargeError("bytes for strings and other large values", module.scratch_size, scratch.LIMIT)
         ir = module.ir(manifest)
@@ -79,10 +81,15 @@ def emit(program: typed.Program, source: Source, options: CompileOptions, settin
 
 
 def build(
-    program: typed.Program, source: Source, options: CompileOptions, settings: Settings, *, stack_budget: int = STACK_BUDGETS[0]
+    program: typed.Program,
+    sources: Sequence[Source],
+    options: CompileOptions,
+    settings: Settings,
+    *,
+    stack_budget: int = STACK_BUDGETS[0],
 ) -> tuple[Module, Manifest]:
     """The module with all its programs, before LLVM sees it."""
-    module = Module(source, options, settings, frugal=stack_budget != STACK_BUDGETS[0], stack_budget=stack_budget)
+    module = Module(sources, options, settings, frugal=stack_budget != STACK_BUDGETS[0], stack_budget=stack_budget)
     for info in program.maps:
         module.schema(info)
     shared = _shared_maps(program)
@@ -115,7 +122,7 @@ def _feeds(body: typed.Block) -> list[typed.Feed]:
 def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[int]) -> None:
     target = probe.target
     name = f"kb{number}_{target.provider.name}"
-    line = module.source.position(probe.span.start).line
+    line = module.place(probe.span).line
     f = Function(name, target.provider.section(target), module.debug.subprogram(name, line))
     code = Code(module, f, target, MAKERS, shared_maps=shared)
     code.room.name = name

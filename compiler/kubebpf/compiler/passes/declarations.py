@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kubebpf.compiler.complaints.base import Complaint, Report
-from kubebpf.compiler.complaints.typing import NotBuiltYet, UnusedMap
+from kubebpf.compiler.complaints.base import Complaint
+from kubebpf.compiler.complaints.typing import UnusedMap
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.typing import Typing
 from kubebpf.compiler.syntax import tree
@@ -46,7 +46,7 @@ def check_declared(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> 
             continue  # the declaration itself was refused
         value = slots.value.type
         if value is None:
-            if node.map.name not in t.maps:
+            if node.map.name not in t.maps and node.span.file == 0:  # a library may offer more than is used
                 t.complain(UnusedMap(span=node.span, name=node.map.name))
             continue
         per_cpu = node.kind.startswith("percpu")
@@ -54,11 +54,3 @@ def check_declared(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> 
             kinds = " or ".join(k for k in KINDS if k.startswith("percpu") != per_cpu)
             problem = f"Incompatible types: a map of kind {node.kind} can not hold '{value}'; use {kinds}"
             t.complain(BadDeclaration(span=node.span, problem=problem))
-
-
-def refuse_unbuilt(program: tree.Program, report: Report) -> None:
-    """Say clearly which pieces of the language this version does not have."""
-    pieces = (("import", program.imports),)
-    for what, nodes in pieces:
-        if nodes:
-            report.add(NotBuiltYet(span=nodes[0].span, what=what))

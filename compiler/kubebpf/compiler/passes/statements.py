@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubebpf.compiler.builtins.registry import BUILTINS
 from kubebpf.compiler.complaints.flow import ReturnNotInteger
+from kubebpf.compiler.complaints.imports import ImportInBody
 from kubebpf.compiler.complaints.typing import (
     AggregateCopied,
     AggregateToVariable,
@@ -274,12 +275,10 @@ def unroll(t: Typing, node: tree.Unroll) -> typed.Statement | None:
     return typed.Block(span=node.span, statements=tuple(t.block(node.body) for _ in range(count.value)))
 
 
-def _later(what: str) -> Callable[[Typing, Any], typed.Statement | None]:
-    def refuse(t: Typing, node: tree.Node) -> typed.Statement | None:
-        t.not_yet(node, what)
-        return None
-
-    return refuse
+def import_(t: Typing, node: tree.Import) -> typed.Statement | None:
+    """`import` inside a body."""
+    t.complain(ImportInBody(span=node.span))
+    return None
 
 
 STATEMENTS: dict[type, Callable[[Any, Any], typed.Statement | None]] = {
@@ -295,5 +294,5 @@ STATEMENTS: dict[type, Callable[[Any, Any], typed.Statement | None]] = {
     tree.For: loops.for_,
     tree.Break: loops.jump,
     tree.Continue: loops.jump,
-    tree.Import: _later("import inside a body"),
+    tree.Import: import_,
 }

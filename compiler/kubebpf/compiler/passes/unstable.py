@@ -30,14 +30,12 @@ class FeatureUnstable(Complaint):
     setting: str
 
 
+FEATURES = ("addr", "dw_ustack", "import", "map_decl", "tseries", "typeinfo")
+
+
 def check_unstable(program: tree.Program, settings: Settings, report: Report) -> None:
     """Complain once about each feature that is not simply on, where it is used first."""
-    levels = {"addr": settings.unstable_addr, "dw_ustack": settings.unstable_dw_ustack, "import": settings.unstable_import}
-    levels |= {
-        "map_decl": settings.unstable_map_decl,
-        "tseries": settings.unstable_tseries,
-        "typeinfo": settings.unstable_typeinfo,
-    }
+    levels = {feature: str(getattr(settings, f"unstable_{feature}")) for feature in FEATURES}
     watched = {feature: level for feature, level in levels.items() if level != "enable"}
     waiting: list[tree.Node] = [program] if watched else []
     while waiting and watched:
