@@ -81,7 +81,7 @@ def test_the_api_server_takes_it_twice(cluster: ControlPlane, system: System) ->
     assert again.namespace == system.namespace
     agent = cluster.get("daemonset", "kubebpf-agent", system.namespace)
     assert agent["spec"]["template"]["spec"]["hostPID"] is True
-    assert cluster.get("deployment", "kubebpf-operator", system.namespace)["spec"]["replicas"] == 1
+    assert cluster.get("deployment", "kubebpf-operator", system.namespace)["spec"]["replicas"] == 2
 
 
 @pytest.mark.parametrize(

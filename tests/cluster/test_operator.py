@@ -259,6 +259,8 @@ def test_a_program_with_two_errors_and_its_repair(fleet: Fleet, operator: Operat
     assert "spec.program:2:" in message and "spec.program:3:" in message and "~" in message
     assert "artifact" not in trace.status()
     eventually(lambda: "CompileFailed" in trace.events())
+    # After an outage the watch of nodes may begin later than the watch of traces.
+    eventually(lambda: trace.status()["nodes"]["desired"] == 2)
     with Versions(trace) as versions:
         operator.server.kill()
         operator.server.start()

@@ -20,10 +20,10 @@ GROUP = "/apis/kubebpf.dev/v1alpha1"
 class OperatorProcess:
     """`python -m kubebpf.operator` under the rights of a kubeconfig."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path, interval: float = 2.0) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str, log: Path, interval: float = 2.0, identity: str = "one") -> None:
         argv = [sys.executable, "-m", "kubebpf.operator", "--namespace", namespace]
         argv += ["--kubeconfig", str(kubeconfig), "--status-interval", str(interval)]
-        self.server = Server(argv, log, {**os.environ, "KUBECONFIG": str(kubeconfig)})
+        self.server = Server(argv, log, {**os.environ, "KUBECONFIG": str(kubeconfig), "KUBEBPF_IDENTITY": identity})
 
     def __enter__(self) -> Self:
         self.server.start()

@@ -69,6 +69,7 @@ class Api:
         metadata.set_default_header("Accept", METADATA_ONLY)  # type: ignore[no-untyped-call]
         self._core = client.CoreV1Api(plain)
         self._metadata = client.CoreV1Api(metadata)
+        self._leases = client.CoordinationV1Api(plain)
         self._custom = client.CustomObjectsApi(plain)
         self._custom_metadata = client.CustomObjectsApi(metadata)
 
@@ -130,6 +131,18 @@ class Api:
         """Remove exactly the one with that uid; nothing happens when it is gone."""
         body = {"preconditions": {"uid": uid}}
         await _gone_is_fine(self._core.delete_namespaced_config_map, name, namespace, body=body)
+
+    async def get_lease(self, namespace: str, name: str) -> Json:
+        """Raises GoneError when there is none."""
+        return await _call(self._leases.read_namespaced_lease, name, namespace)
+
+    async def create_lease(self, namespace: str, body: Json) -> Json:
+        """Raises ConflictError when there is one of that name."""
+        return await _call(self._leases.create_namespaced_lease, namespace, body)
+
+    async def replace_lease(self, namespace: str, name: str, body: Json) -> Json:
+        """Raises ConflictError when it has changed since it was read."""
+        return await _call(self._leases.replace_namespaced_lease, name, namespace, body)
 
     async def create_event(self, namespace: str, body: Json) -> None:
         """Raises ConflictError when there is one of that name."""

@@ -9,6 +9,7 @@ import time
 from kubebpf.operator.api import PLURALS, Api, ApiError, GoneError
 from kubebpf.operator.compiling import Compiler
 from kubebpf.operator.config import Config
+from kubebpf.operator.leader import Elector
 from kubebpf.operator.model import Node, Report, Trace, Uid
 from kubebpf.operator.reconcile import Reconciler
 from kubebpf.operator.store import Index, Store
@@ -29,6 +30,8 @@ class Operator:
         self._queue = Queue(self._look)
         self._compiler = Compiler(config, self._queue.mark)
         self._reconciler = Reconciler(config, self._api, self._store, self._compiler)
+        self._elector = _elector(self._api, config)
+        self._compiling: asyncio.Task[None] | None = None
         self._seen = asyncio.Event()
         self._caretaking = asyncio.Event()
         self._listed, self._compared = True, float("-inf")
@@ -77,13 +80,33 @@ class Operator:
     # -- tasks
 
     async def run(self) -> None:
-        """Work for ever, from the first event on."""
+        """Work for ever, from the first event on, whenever this replica leads. The indexes stay current all the time."""
+        try:
+            await (self._elector.run(self._lead) if self._elector else self._lead())
+        finally:
+            if self._compiling:
+                self._compiling.cancel()
+                await asyncio.gather(self._compiling, return_exceptions=True)
+
+    async def _lead(self) -> None:
+        """Work until another replica leads: look at every trace, whatever the one before may have left undone."""
         await self._seen.wait()
+        # A short loss of the lease must not cost the warm compiler.
+        self._compiling = self._compiling or asyncio.create_task(self._compiler.run(), name="compiler")
         await self._first_look()
+        for uid in self._store.uids():
+            self._queue.mark(uid)
+        self._listed = True
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._compiler.run())
+            tasks.create_task(self._watch_compiler(self._compiling))
             tasks.create_task(self._queue.run())
             tasks.create_task(self._take_care())
+
+    @staticmethod
+    async def _watch_compiler(compiling: asyncio.Task[None]) -> None:
+        """Its end would be a mistake of ours, and ends the operator."""
+        await asyncio.wait({compiling})
+        compiling.result()
 
     async def _look(self, uid: str) -> float | None:
         again = await self._reconciler.look(uid)
@@ -167,3 +190,7 @@ class Operator:
         except GoneError:
             return False
         return Uid(found.get("metadata", {}).get("uid", "")) == report.trace_uid
+
+
+def _elector(api: Api, config: Config) -> Elector | None:
+    return Elector(api, config.namespace, config.election, config.identity) if config.election else None

@@ -26,6 +26,21 @@ class CompileLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """The times of the election among replicas, in seconds.
+
+    Args:
+        duration: how long a lease holds without renewal: when a leader vanishes, another takes over after this and one `retry`.
+        give_up: after so long without a renewal the leader stops by itself; shorter than `duration`.
+        retry: between two renewals, and between two looks of a follower.
+    """
+
+    duration: float = 10.0
+    give_up: float = 7.0
+    retry: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that an operator can be told.
 
@@ -35,6 +50,9 @@ class Config:
         status_interval: seconds between two writes of results of one trace.
         resync: seconds between two looks at stored objects and left-over reports.
         collect_after: seconds that an object without a trace is kept.
+        identity: of this replica among others, the same after a restart of its container; empty: the host's name and something
+            random.
+        election: the times of the election among replicas; None: this operator is alone and always leads.
     """
 
     namespace: str
@@ -43,13 +61,16 @@ class Config:
     resync: float = 60.0
     collect_after: float = 5.0
     limits: CompileLimits = field(default_factory=CompileLimits)
+    identity: str = ""
+    election: Terms | None = field(default_factory=Terms)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Config:
-        """KUBEBPF_NAMESPACE (default kubebpf-system), KUBEBPF_BTF, KUBEBPF_STATUS_INTERVAL in seconds."""
+        """KUBEBPF_NAMESPACE (default kubebpf-system), KUBEBPF_BTF, KUBEBPF_STATUS_INTERVAL in seconds, KUBEBPF_IDENTITY."""
         btf = environment.get("KUBEBPF_BTF")
         return cls(
             namespace=environment.get("KUBEBPF_NAMESPACE", "kubebpf-system"),
             btf=Path(btf) if btf else None,
             status_interval=float(environment.get("KUBEBPF_STATUS_INTERVAL", "15")),
+            identity=environment.get("KUBEBPF_IDENTITY", ""),
         )

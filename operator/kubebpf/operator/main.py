@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def run(
     import kopf
     from kubernetes.config import ConfigException
 
-    from kubebpf.operator import handlers
+    from kubebpf.operator import framework, handlers
     from kubebpf.operator.api import Api
     from kubebpf.operator.config import Config
 
@@ -59,9 +60,10 @@ def run(
         return 1
     environment = Config.from_environment()
     interval = environment.status_interval if status_interval is None else status_interval
-    memo = kopf.Memo(config=Config(namespace=namespace, btf=btf or environment.btf, status_interval=interval))
+    settings = replace(environment, namespace=namespace, btf=btf or environment.btf, status_interval=interval)
+    memo = kopf.Memo(config=settings)
     assert handlers.TRACES  # the import registers the handlers
-    asyncio.run(kopf.operator(clusterwide=True, standalone=True, memo=memo, liveness_endpoint=liveness))
+    asyncio.run(framework.run(clusterwide=True, standalone=True, memo=memo, liveness_endpoint=liveness))
     return 0
 
 

@@ -1,0 +1,73 @@
+"""kopf, run for ever: when one of its watches gives up, all of it is run again in the same process.
+
+kopf takes an answer 404 to a watch for final, and an operator that lost one watch of four looks healthy and sees nothing. An API
+server that has just started answers so for every custom resource until it has read the CRDs (about a second), so each of its
+restarts could do that. kopf tells of it only in its log (kopf/_core/reactor/orchestration.py, aiotasks.guard).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+logger = logging.getLogger(__name__)
+
+ORCHESTRATION = "kopf._core.reactor.orchestration"
+PAUSES = (1.0, 2.0, 5.0)  # seconds before the next run; the last one for ever
+
+
+class GaveUp(logging.Filter):
+    """Swallows kopf's record of a task that failed, traceback and all, and calls `tell` with its text."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
+        if record.levelno < logging.ERROR or not record.exc_info:
+            return True
+        self._tell(record.getMessage())
+        return False
+
+
+async def run(**options: Any) -> None:
+    """Run `kopf.operator` until a signal ends it.
+
+    Args:
+        options: of `kopf.operator`; every run gets a copy of `memo`.
+    """
+    memo = options.pop("memo")
+    for pause in _pauses():
+        if not await _run_once(memo=kopf.Memo(memo), **options):
+            return
+        await asyncio.sleep(pause)
+
+
+def _pauses() -> Any:
+    yield from PAUSES
+    while True:
+        yield PAUSES[-1]
+
+
+async def _run_once(**options: Any) -> bool:
+    """Whether a watch gave up."""
+    stop, failures = asyncio.Event(), list[str]()
+
+    def tell(what: str) -> None:
+        logger.warning("starting again: %s", what)
+        failures.append(what)
+        stop.set()
+
+    noticing = GaveUp(tell)
+    orchestration = logging.getLogger(ORCHESTRATION)
+    orchestration.addFilter(noticing)
+    try:
+        await kopf.operator(stop_flag=stop, **options)
+    finally:
+        orchestration.removeFilter(noticing)
+    return bool(failures)
