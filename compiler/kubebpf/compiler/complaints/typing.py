@@ -214,21 +214,6 @@ class AssignedInType(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NotComptime(Complaint):
-    """A comptime condition that nothing decides while the program is compiled."""
-
-    title: ClassVar[str] = "Unable to resolve comptime expression"
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnstableFeature(Complaint):
-    """A feature that a program has to ask for in its config block."""
-
-    title: ClassVar[str] = "{feature} feature is not enabled by default"
-    feature: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class NotDereferenceable(Complaint):
     """`*x` of something that is no pointer."""
 

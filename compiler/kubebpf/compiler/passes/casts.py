@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubebpf.compiler.complaints.typing import BadCast, NoSuchField, NotInEnum, ThroughPointer, UnknownType
+from kubebpf.compiler.complaints.typing import (
+    AssignedInType,
+    BadCast,
+    NoSuchField,
+    NotInEnum,
+    ThroughPointer,
+    UndefinedMap,
+    UnknownType,
+)
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import find_field, struct_of
 from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.syntax.limits import below
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import (
     BOOL,
@@ -77,6 +86,9 @@ def type_of(t: Typing, node: tree.TypeSyntax) -> Type | None:
             types = [type_of(t, e) for e in elements]
             return None if None in types else Tuple(tuple(e for e in types if e is not None))
         case tree.TypeofType(operand=operand):
+            if assigned := assigned_map(node):
+                t.complain(AssignedInType(span=assigned.span))
+                return None
             return operand_type(t, operand)
 
 
@@ -116,15 +128,34 @@ def _array(t: Typing, node: tree.ArrayType) -> Type | None:
     return element and Array(element, n)
 
 
+def assigned_map(node: tree.Node) -> tree.Assign | None:
+    """The assignment to a map in an operand that is never evaluated, only asked for its type."""
+    for inner in below(node):
+        if isinstance(inner, tree.Assign) and isinstance(inner.target, tree.Map | tree.MapAccess):
+            return inner
+    return None
+
+
 def operand_type(t: Typing, operand: tree.Expr | tree.TypeSyntax) -> Type | None:
     """The type that sizeof, offsetof or typeof is about."""
     if isinstance(operand, tree.NamedType | tree.PointerType | tree.ArrayType | tree.TupleType | tree.TypeofType):
         return type_of(t, operand)
+    if isinstance(operand, tree.Map):
+        return _map_type(t, operand)
     # A bare name may be a variable-like builtin or a type: what the kernel knows as a type is one, unless a builtin has the name.
     if isinstance(operand, tree.Identifier) and not t.is_builtin(operand.name):
         return type_of(t, tree.NamedType(operand.name, span=operand.span))
     expr = t.expr(operand)
     return None if isinstance(expr, typed.Bad) else expr.type
+
+
+def _map_type(t: Typing, node: tree.Map) -> Type | None:
+    """A map by its name alone stands for its keys; a scalar map for its value."""
+    slots = t.slots.map(node.name)
+    found = slots.key.type if slots.keyed else slots.value.type
+    if found is None:
+        t.complain(UndefinedMap(span=node.span, name=node.name))
+    return found
 
 
 def sizeof_of(t: Typing, node: tree.Sizeof) -> typed.Expr:
@@ -156,11 +187,6 @@ def offsetof_of(t: Typing, node: tree.Offsetof) -> typed.Expr:
     if steps[0][0].origin is Origin.BTF:
         return typed.OffsetOf(span=node.span, type=U64, steps=tuple(steps))
     return typed.Constant(span=node.span, type=U64, value=fixed, literal=True)
-
-
-def typeinfo_of(t: Typing, node: tree.Typeinfo) -> typed.Expr:
-    """`typeinfo(x)`."""
-    return t.not_yet(node, "typeinfo")
 
 
 def cast(t: Typing, node: tree.Cast) -> typed.Expr:

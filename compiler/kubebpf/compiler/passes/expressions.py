@@ -24,7 +24,7 @@ from kubebpf.compiler.complaints.typing import (
     UndefinedMap,
     UndefinedVariable,
 )
-from kubebpf.compiler.passes import calls, casts, members
+from kubebpf.compiler.passes import calls, casts, members, typeinfo
 from kubebpf.compiler.passes.conversions import convert, decay, has_truth
 from kubebpf.compiler.passes.fold import COMPARISONS, NoValueError, fold, in_range
 from kubebpf.compiler.passes.hints import did_you_mean
@@ -288,6 +288,22 @@ def condition(t: Typing, node: tree.Expr) -> typed.Expr:
 def decided(t: Typing, node: tree.Expr) -> bool | None:
     """What a condition under comptime is; None when it is not known, which the last round complains about."""
     operand = node.operand if isinstance(node, tree.Comptime) else node
+    if not typeinfo.asks_about_types(operand):
+        return _decide(t, node, operand)
+    place = t.nth(node)
+    if place in t.decisions:
+        return t.decisions[place]
+    if not t.deciding and not t.final:
+        t.undecided = True
+        return None
+    truth = _decide(t, node, operand)
+    if truth is not None:
+        t.decisions[place], t.deciding = truth, False
+        typeinfo.fix_types(t, operand)
+    return truth
+
+
+def _decide(t: Typing, node: tree.Expr, operand: tree.Expr) -> bool | None:
     test = condition(t, operand)
     found = None if isinstance(test, typed.Bad) else evaluate(t, test)
     if isinstance(found, typed.Constant | typed.Text):
@@ -346,6 +362,8 @@ def comptime(t: Typing, node: tree.Comptime) -> typed.Expr:
     """`comptime e`: computed now, parameters included."""
     value = t.expr(node.operand)
     if isinstance(value, typed.Bad):
+        return value
+    if isinstance(value, typed.MakeTuple) and isinstance(node.operand, tree.Typeinfo):
         return value
     return evaluate(t, value) or t.bad(node, NotComptime(span=node.span))
 
@@ -450,7 +468,7 @@ EXPRESSIONS: dict[type, Callable[[Any, Any], typed.Expr]] = {
     tree.Call: calls.call,
     tree.Sizeof: casts.sizeof_of,
     tree.Offsetof: casts.offsetof_of,
-    tree.Typeinfo: casts.typeinfo_of,
+    tree.Typeinfo: typeinfo.typeinfo_of,
     tree.Comptime: comptime,
     tree.BlockExpr: block_expression,
     tree.IfExpr: if_expression,

@@ -7,7 +7,7 @@ args.filename               -> Argument(…): int8*
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from kubebpf.compiler.complaints.typing import (
     IndexOutOfBounds,
@@ -120,7 +120,7 @@ def _record_field(t: Typing, node: tree.FieldAccess, object_: typed.Expr, record
         complaint = NoSuchField(span=node.span, type=str(record), name=node.name, help=did_you_mean(node.name, names))
         return t.bad(node, complaint)
     i = names.index(node.name)
-    if isinstance(object_, typed.MakeTuple) and all(isinstance(e, typed.Constant | typed.Text) for e in object_.elements):
+    if _is_written(object_):
         return object_.elements[i]
     return typed.Part(span=node.span, type=record.fields[i][1], object=object_, index=i)
 
@@ -130,6 +130,8 @@ def tuple_access(t: Typing, node: tree.TupleAccess) -> typed.Expr:
     object_ = t.expr(node.object)
     if isinstance(object_, typed.Bad):
         return t.bad(node)
+    if isinstance(node.object, tree.Typeinfo) and isinstance(object_, typed.MakeTuple) and node.index < len(object_.elements):
+        return object_.elements[node.index]  # a tuple in older releases
     if not isinstance(object_.type, Tuple) or node.index >= len(object_.type.elements):
         return t.bad(node, NoIndex(span=node.span, index=str(node.index), type=str(object_.type)))
     return _part(node, object_, node.index)
@@ -138,9 +140,14 @@ def tuple_access(t: Typing, node: tree.TupleAccess) -> typed.Expr:
 def _part(node: tree.Node, object_: typed.Expr, index: int) -> typed.Expr:
     """An element of a tuple; of one that is written down, and has no effects, the element itself."""
     assert isinstance(object_.type, Tuple)
-    if isinstance(object_, typed.MakeTuple) and all(isinstance(e, typed.Constant | typed.Text) for e in object_.elements):
+    if _is_written(object_):
         return object_.elements[index]
     return typed.Part(span=node.span, type=object_.type.elements[index], object=object_, index=index)
+
+
+def _is_written(object_: typed.Expr) -> TypeGuard[typed.MakeTuple]:
+    """Whether a tuple or record is made of constants."""
+    return isinstance(object_, typed.MakeTuple) and all(isinstance(e, typed.Constant | typed.Text) for e in object_.elements)
 
 
 def index(t: Typing, node: tree.Index) -> typed.Expr:

@@ -15,13 +15,15 @@ from kubebpf.compiler.types.typed import Expr
 class Slot:
     """The type that all assignments so far have in common.
 
-    `flexible` is True while only non-negative literals, or variables of such, were seen: they take the sign of whatever comes.
+    `fixed` types have been asked for by typeinfo, and grow no more. `flexible` is True while only non-negative literals, or
+    variables of such, were seen: they take the sign of whatever comes.
     """
 
     type: Type | None = None
     flexible: bool = True
     span: Span | None = None
     declared: bool = False
+    fixed: bool = False
 
     def grow(self, value: Expr, *, flexible: bool = False) -> bool:
         """Take one more value in. False: it does not go with the earlier ones.
@@ -33,7 +35,7 @@ class Slot:
             self.type, self.flexible, self.span = value.type, flexible, value.span
             return True
         joined = joined_type(self.type, self.flexible, value.type, flexible)
-        if joined is None:
+        if joined is None or (self.fixed and joined != self.type):
             return False
         self.type, self.flexible = joined, self.flexible and flexible
         return True

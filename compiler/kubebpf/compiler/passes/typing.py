@@ -8,7 +8,7 @@ last round, with all types known, keeps its tree and its diagnostics:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -74,6 +74,9 @@ class Typing:
     calls: dict[str, set[str]] = field(default_factory=dict)  # which functions a function calls
     function: typed.Function | None = None  # whose body is being typed
     loops: int = 0  # how many loops are around
+    decisions: dict[tuple[object, ...], bool] = field(default_factory=dict)  # conditions that asked about types
+    deciding: bool = False  # whether the next such condition is to be decided
+    undecided: bool = False  # whether there was one in this round
     unresolved: Span | None = None  # the first read of this round of a variable that has no type
     _scopes: list[dict[str, typed.Variable]] = field(default_factory=list)
     _seen: dict[tuple[object, ...], int] = field(default_factory=dict)
@@ -164,9 +167,7 @@ class Typing:
 
     def declare(self, node: tree.Variable) -> typed.Variable:
         """A new variable in the innermost scope. The n-th declaration at one place is one variable in every round."""
-        place = (node.span.file, node.span.start, node.span.end, node.name)
-        self._seen[place] = n = self._seen.get(place, -1) + 1
-        key = (*place, n)
+        key = self.nth(node)
         variable = self._variables.get(key)
         if variable is None:
             variable = self._variables[key] = typed.Variable(node.name, VOID, node.span)
@@ -175,6 +176,13 @@ class Typing:
         self._scopes[-1][node.name] = variable
         self._slot_of[id(variable)] = slot
         return variable
+
+    def nth(self, node: tree.Node) -> tuple[object, ...]:
+        """What tells apart the nodes at one place in the text, the same in every round: there are several where a body is
+        typed more than once."""
+        place = (node.span.file, node.span.start, node.span.end, type(node), getattr(node, "name", ""))
+        self._seen[place] = n = self._seen.get(place, -1) + 1
+        return (*place, n)
 
     def slot(self, variable: typed.Variable) -> Slot:
         """The slot behind a variable."""
@@ -261,6 +269,7 @@ class Typing:
         self.strings.clear()
         self.getopts.clear()
         self.unresolved = None
+        self.undecided = False
 
 
 def _leaves(statement: typed.Statement) -> bool:
@@ -274,6 +283,15 @@ def _leaves(statement: typed.Statement) -> bool:
             return False
 
 
+def _come_to_rest(typing: Typing, one_round: Callable[[], None]) -> None:
+    before: tuple[object, ...] | None = None
+    for _ in range(ROUNDS):
+        one_round()
+        if (now := typing.slots.snapshot()) == before:
+            return
+        before = now
+
+
 def infer(typing: Typing, probes: tuple[tree.Probe, ...], functions: tuple[tree.Function, ...] = ()) -> tuple[typed.Probe, ...]:
     """Type all functions and probes until the slots are still, then once more for good.
 
@@ -281,15 +299,21 @@ def infer(typing: Typing, probes: tuple[tree.Probe, ...], functions: tuple[tree.
     """
     declare_functions(typing, functions)
     cause = all(PROVIDERS[a.provider].current_is_cause for p in probes for a in p.attach_points if a.provider in PROVIDERS)
-    before: tuple[object, ...] | None = None
-    for _ in range(ROUNDS):
+
+    def one_round() -> None:
         typing.start_round(final=False)
         type_functions(typing, functions, current_is_cause=cause)
         for probe in probes:
             type_probe(typing, probe)
-        if (now := typing.slots.snapshot()) == before:
+
+    _come_to_rest(typing, one_round)
+    while typing.undecided:
+        # One condition that asks about types is decided, and what it lets in is typed.
+        typing.deciding = True
+        one_round()
+        if typing.deciding:
             break
-        before = now
+        _come_to_rest(typing, one_round)
     typing.start_round(final=True)
     type_functions(typing, functions, current_is_cause=cause)
     typed_probes = tuple(p for probe in probes for p in type_probe(typing, probe))

@@ -5,6 +5,7 @@ The parser limits brackets inside each other; this looks at the finished tree, w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 
 from kubebpf.compiler.complaints.base import Report
@@ -31,6 +32,13 @@ def children(node: tree.Node) -> list[tree.Node]:
     for field in fields(node):
         _collect(getattr(node, field.name), found)
     return found
+
+
+def below(node: tree.Node) -> Iterator[tree.Node]:
+    """All nodes inside a node, each before those inside it."""
+    for child in children(node):
+        yield child
+        yield from below(child)
 
 
 def _collect(value: object, found: list[tree.Node]) -> None:
