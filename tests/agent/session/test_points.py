@@ -10,10 +10,10 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from kubebpf.agent.binaries.binary import NotElfError, binary
 from kubebpf.agent.session.errors import MissingProbeError
 from kubebpf.agent.session.libraries import library, resolve
 from kubebpf.agent.session.points import Node, functions, number, online_cpus, tracepoints
-from kubebpf.agent.session.symbols import NotElfError, Symbols
 from kubebpf.agent.session.wildcards import pattern
 from kubebpf.compiler.artifact.manifest import Attach
 
@@ -79,21 +79,22 @@ def expected_offsets(path: str) -> dict[str, set[int]]:
 def test_every_function_of_libc_is_found() -> None:
     expected = expected_offsets(libc())
     assert len(expected) > 1000
-    with Symbols.open(libc()) as symbols:
-        assert {name for name, offsets in expected.items() if symbols.offset(name) not in offsets} == set()
-        assert symbols.offset("no_such_function") is None
-        matched = symbols.matching("str[nc]*")
-        assert len(matched) > 10
-        assert all(offset in expected[name] for name, offset in matched.items())
-        wanted = set().union(*(offsets for name, offsets in expected.items() if name.startswith(("strn", "strc"))))
-        assert set(matched.values()) == wanted
+    file = binary(libc())
+    found = {name: file.function(name) for name in expected}
+    assert {name for name, symbol in found.items() if not symbol or file.offset(symbol.address) not in expected[name]} == set()
+    assert file.function("no_such_function") is None
+    matched = {symbol.name: file.offset(symbol.address) for symbol in file.functions("str[nc]*")}
+    assert len(matched) > 10
+    assert all(offset in expected[name] for name, offset in matched.items())
+    wanted = set().union(*(offsets for name, offsets in expected.items() if name.startswith(("strn", "strc"))))
+    assert set(matched.values()) == wanted
 
 
 def test_files_that_are_no_elf(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("#!/bin/sh\n")
-    with pytest.raises(NotElfError), Symbols.open(str(text)):
-        pass
+    with pytest.raises(NotElfError):
+        binary(str(text))
 
 
 def test_function_of_a_library_becomes_file_and_offset() -> None:
@@ -103,11 +104,9 @@ def test_function_of_a_library_becomes_file_and_offset() -> None:
     assert target["offset"] in expected_offsets(libc())["getppid"]
 
 
-def test_wildcards_in_paths_and_bare_offsets(tmp_path: Path) -> None:
+def test_wildcards_in_paths(tmp_path: Path) -> None:
     for name in ("liba.so", "libb.so", "other"):
         (tmp_path / name).symlink_to(libc())
-    found = functions(attach("uprobe", True, path=f"{tmp_path}/lib*.so", function="", offset=64), Node())
-    assert [name for name, _ in found] == [f"uprobe:{tmp_path}/liba.so:64", f"uprobe:{tmp_path}/libb.so:64"]
     found = functions(attach("uprobe", True, path=f"{tmp_path}/lib*.so", function="getppi*", offset=0), Node())
     assert [target["path"] for _, target in found] == [f"{tmp_path}/liba.so", f"{tmp_path}/libb.so"]
 

@@ -48,6 +48,14 @@ struct bpf_map_info {
 };
 struct bpf_link_info { __u32 type, id, prog_id, pad; __u8 rest[112]; };
 
+struct prog_load_attr {
+    __u32 type, count; const void *code; const char *license; __u32 log_level, log_size; __u64 log_buf; __u32 kern_version, prog_flags;
+    char name[16]; __u32 ifindex, expected_attach_type;
+};
+struct uprobe_multi_attr {
+    __u32 prog_fd, target_fd, attach_type, flags;
+    const char *path; const __u64 *offsets; const __u64 *ref_ctr_offsets; const __u64 *cookies; __u32 cnt, multi_flags, pid, pad;
+};
 struct raw_tracepoint_attr { const char *name; __u32 prog_fd, pad; __u64 cookie; };
 
 struct perf_event_attr {
@@ -76,6 +84,7 @@ const char *bpf_program__section_name(const struct bpf_program *prog);
 int bpf_program__type(const struct bpf_program *prog);
 bool bpf_program__autoload(const struct bpf_program *prog);
 int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
+int bpf_program__set_expected_attach_type(struct bpf_program *prog, int type);
 int bpf_program__pin(struct bpf_program *prog, const char *path);
 int bpf_program__unpin(struct bpf_program *prog, const char *path);
 struct bpf_link *bpf_program__attach_perf_event_opts(const struct bpf_program *prog, int pfd,
@@ -130,6 +139,10 @@ void ring_buffer__free(struct ring_buffer *rb);
 int ring_buffer__poll(struct ring_buffer *rb, int timeout_ms);
 int ring_buffer__consume(struct ring_buffer *rb);
 int ring_buffer__epoll_fd(const struct ring_buffer *rb);
+
+/* libstdc++ */
+
+char *__cxa_demangle(const char *mangled, char *buffer, size_t *length, int *status);
 
 /* libc */
 

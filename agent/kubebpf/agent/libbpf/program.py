@@ -7,6 +7,7 @@ fexit programs 5.19, in raw_tp and tp_btf programs 6.10).
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from kubebpf.agent.libbpf.declarations import ffi, text
 from kubebpf.agent.libbpf.info import ProgramInfo, program_info
 from kubebpf.agent.libbpf.library import check, check_pointer, lib, messages
 from kubebpf.agent.libbpf.link import DescriptorLink, Link, PerfLink
-from kubebpf.agent.libbpf.syscalls import raw_tracepoint_open
+from kubebpf.agent.libbpf.syscalls import UPROBE_MULTI, raw_tracepoint_open, uprobe_multi_link
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Program:
     def __init__(self, pointer: Any) -> None:
         self._pointer = pointer
         self.name = text(lib().bpf_program__name(pointer))
+        self.for_uprobes = False  # loaded for attach_uprobes
         self.section = text(lib().bpf_program__section_name(pointer))
 
     @property
@@ -152,6 +154,25 @@ class Program:
         }
         options = ffi.new("struct bpf_uprobe_opts *", fields)
         return self._attach("bpf_program__attach_uprobe_opts", place.pid, os.fsencode(place.path), place.offset, options)
+
+    def load_for_uprobes(self) -> None:
+        """Before the load: have it loaded for attach_uprobes, and for nothing else; see has_uprobe_multi."""
+        call = "bpf_program__set_expected_attach_type"
+        check(lib().bpf_program__set_expected_attach_type(self._pointer, UPROBE_MULTI), call, subject=self.name)
+        self.for_uprobes = True
+
+    def attach_uprobes(self, places: Sequence[Uprobe]) -> Link:
+        """Run at many places of one file, by one link.
+
+        Args:
+            places: with offsets and without functions; file, process and kind are those of the first.
+
+        Raises:
+            LibbpfError: the file cannot be read, or an offset is no instruction; it is attached to none then.
+        """
+        first = places[0]
+        rows = [(place.offset, place.semaphore, place.cookie) for place in places]
+        return DescriptorLink(uprobe_multi_link(self.fd, first.path, rows, first.returns, max(first.pid, 0), self.name))
 
     def run(self, context: bytes = b"") -> int:
         """Run a raw_tp program once, here and now (BPF_PROG_TEST_RUN, Linux 5.10).

@@ -8,7 +8,7 @@ begin and end have no place: their programs are run, once, by the session.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from errno import EINVAL, ESRCH
 from typing import Literal
@@ -17,7 +17,8 @@ from kubebpf.agent.libbpf.errors import LibbpfError
 from kubebpf.agent.libbpf.link import Link
 from kubebpf.agent.libbpf.object import has_kernel_type
 from kubebpf.agent.libbpf.perf import CPU_CLOCK, SOFTWARE, TRACEPOINT, PerfEvent, open_perf_event
-from kubebpf.agent.libbpf.program import Program, Uprobe
+from kubebpf.agent.libbpf.program import Program
+from kubebpf.agent.session import user
 from kubebpf.agent.session.errors import MissingProbeError
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.points import (
@@ -30,6 +31,7 @@ from kubebpf.agent.session.points import (
     raw_tracepoints,
     threads,
     tracepoints,
+    user_probes,
 )
 from kubebpf.compiler.artifact.manifest import Attach
 
@@ -41,6 +43,19 @@ _RAW_TP = 23  # BPF_TRACE_RAW_TP
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """How a program is attached to many places by one link.
+
+    Args:
+        group: equal for points that one link can have; None for a point that has one of its own.
+        attach: attaches to the points of a group, or to none of them.
+    """
+
+    group: Callable[[Program, Point], object]
+    attach: Callable[[Program, Sequence[Point], Options], Link]
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One kind of attach point.
 
@@ -48,12 +63,16 @@ class Provider:
         attach: attaches; gives the links one by one, so that those made before a failure are not lost.
         expand: the places that an attach point means here.
         moment: of programs that are run instead of attached.
+        prepare: what is to be done with a program before the load.
+        together: how many places are attached at once, where that can be.
         loadable: whether the kernel can take the program at all; asked before the load of the whole object.
     """
 
     attach: Attacher
     expand: Expand = as_written
     moment: Literal["", "begin", "end"] = ""
+    prepare: Callable[[Attach, Program], None] = lambda attach, program: None
+    together: Together | None = None
     loadable: Callable[[Attach, Program], bool] = lambda attach, program: True
 
 
@@ -152,19 +171,7 @@ def _has_raw_tracepoint(attach: Attach, program: Program) -> bool:
     return not program.section.startswith("tp_btf") or has_kernel_type(str(attach.target["event"]), _RAW_TP)
 
 
-def _uprobe(program: Program, point: Point, options: Options) -> Iterator[Link]:
-    yield program.attach_uprobe(_place(point, options, returns=False))
-
-
-def _uretprobe(program: Program, point: Point, options: Options) -> Iterator[Link]:
-    yield program.attach_uprobe(_place(point, options, returns=True))
-
-
-def _place(point: Point, options: Options, returns: bool) -> Uprobe:
-    path, offset = str(point.target["path"]), int(point.target["offset"])
-    pid = -1 if options.pid is None else options.pid
-    return Uprobe(path, offset, returns=returns, pid=pid, cookie=point.cookie)
-
+_USER = Together(user.group, user.attach_all)
 
 PROVIDERS: dict[str, Provider] = {
     "begin": Provider(_nothing, moment="begin"),
@@ -174,8 +181,9 @@ PROVIDERS: dict[str, Provider] = {
     "software": Provider(_software),
     "tracepoint": Provider(_tracepoint, tracepoints),
     "rawtracepoint": Provider(_raw_tracepoint, raw_tracepoints, loadable=_has_raw_tracepoint),
-    "uprobe": Provider(_uprobe, functions),
-    "uretprobe": Provider(_uretprobe, functions),
+    "uprobe": Provider(user.attach_one, functions, prepare=user.prepare, together=_USER),
+    "uretprobe": Provider(user.attach_one, functions, prepare=user.prepare, together=_USER),
+    "usdt": Provider(user.attach_one, user_probes, prepare=user.prepare, together=_USER),
 }
 
 
@@ -213,3 +221,44 @@ def attach_point(program: Program, point: Point, options: Options) -> list[Link]
             raise MissingProbeError(point.name, _reason(error, point)) from error
         raise
     return links
+
+
+def attach_points(
+    programs: Mapping[str, Program], points: Sequence[Point], options: Options
+) -> Iterator[tuple[Point, list[Link] | MissingProbeError]]:
+    """Attach programs to all their places, many at once where that can be.
+
+    Args:
+        programs: by name.
+        points: the places.
+        options: of the session.
+
+    Returns:
+        each point with its links, or with what is wrong; a link of several points comes with the first of them.
+    """
+    for program, group in _groups(programs, points):
+        if len(group) > 1:
+            try:
+                together = provider(group[0].attach).together
+                assert together is not None
+                link = together.attach(program, group, options)
+            except LibbpfError:
+                pass  # The kernel does not say which of them it refuses.
+            else:
+                yield from ((point, [link] if point is group[0] else []) for point in group)
+                continue
+        for point in group:
+            try:
+                yield point, attach_point(program, point, options)
+            except MissingProbeError as error:
+                yield point, error
+
+
+def _groups(programs: Mapping[str, Program], points: Sequence[Point]) -> Iterator[tuple[Program, list[Point]]]:
+    groups = dict[object, list[Point]]()
+    for point in points:
+        program, together = programs[point.attach.program], provider(point.attach).together
+        kind = together.group(program, point) if together else None
+        key = (point.attach.program, kind) if kind is not None else point.cookie
+        groups.setdefault(key, []).append(point)
+    return ((programs[group[0].attach.program], group) for group in groups.values())

@@ -21,6 +21,7 @@ class Options:
         scope_levels: the lowest and highest depth of the cgroups in the scope, in the cgroup v2 tree (its root is 0);
             None: as the compiler set it.
         ring_bytes: of the ring buffer; None: as the config block says, else by this machine's memory.
+        unsafe: attach where nobody knows that an instruction of a user program starts.
         btf: the kernel's type information, where /sys/kernel/btf/vmlinux is not there.
     """
 
@@ -32,4 +33,5 @@ class Options:
     missing_probes: str | None = None
     scope_levels: tuple[int, int] | None = None
     ring_bytes: int | None = None
+    unsafe: bool = False
     btf: Path | None = None

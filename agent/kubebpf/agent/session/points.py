@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubebpf.agent.session.errors import MissingProbeError
-from kubebpf.agent.session.libraries import resolve
 from kubebpf.agent.session.wildcards import is_wildcard, pattern
 from kubebpf.compiler.artifact.manifest import Attach
 
@@ -42,9 +41,13 @@ class Node:
 
     Args:
         tracefs: where tracefs is mounted.
+        process: of -p; None for all.
+        unsafe: user programs may be probed where nobody knows that an instruction starts.
     """
 
     tracefs: Path = field(default_factory=lambda: _tracefs())
+    process: int | None = None
+    unsafe: bool = False
 
     def tracepoints(self) -> list[tuple[str, str]]:
         """Category and name of every tracepoint that has a tracefs event."""
@@ -121,47 +124,18 @@ def raw_tracepoints(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
 
 
 def functions(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
-    """Functions and offsets of user programs: file and offset in it.
-
-    Raises:
-        MissingProbeError: no such file, no such function, or no ELF file.
-    """
-    name, function, offset = str(attach.target["path"]), str(attach.target["function"]), int(attach.target["offset"])
-    for path in _paths(attach, name):
-        if not function:
-            yield f"{attach.provider}:{path}:{offset}", {"path": path, "offset": offset}
-            continue
-        for found, start in _functions(attach, path, function):
-            suffix = f"+{offset}" if offset else ""
-            yield f"{attach.provider}:{path}:{found}{suffix}", {"path": path, "offset": start + offset}
-
-
-def _paths(attach: Attach, name: str) -> list[str]:
-    if is_wildcard(name):
-        found = sorted(str(path) for path in Path("/").glob(name.lstrip("/")) if path.is_file())
-    else:
-        found = [path for path in (resolve(name),) if path]
-    if not found:
-        raise MissingProbeError(attach.text, f"no file, library or program {name}")
-    return found
-
-
-def _functions(attach: Attach, path: str, function: str) -> list[tuple[str, int]]:
+    """Functions, addresses and lines of user programs; see binaries/places.py."""
     # Only programs with probes in files pay for the readers of ELF files.
-    from kubebpf.agent.session.symbols import NotElfError, Symbols
+    from kubebpf.agent.binaries import places
 
-    try:
-        with Symbols.open(path) as symbols:
-            if is_wildcard(function):
-                matches = list(symbols.matching(function).items())
-            else:
-                offset = symbols.offset(function)
-                matches = [] if offset is None else [(function, offset)]
-    except (OSError, NotElfError) as error:
-        raise MissingProbeError(attach.text, str(error)) from error
-    if not matches:
-        raise MissingProbeError(attach.text, f"no function {function} in {path}")
-    return matches
+    return places.functions(attach, node)
+
+
+def user_probes(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
+    """Places of usdt probes, as above."""
+    from kubebpf.agent.binaries import places
+
+    return places.probes(attach, node)
 
 
 def number(found: Sequence[tuple[Attach, str, Target]], declared: int) -> list[Point]:
@@ -171,8 +145,11 @@ def number(found: Sequence[tuple[Attach, str, Target]], declared: int) -> list[P
         found: attach point, name and target of each place.
         declared: how many attach points the program has; wildcards' cookies start there.
     """
-    points, following = list[Point](), declared
+    points, following, given = list[Point](), declared, set[int]()
     for attach, name, target in found:
-        cookie, following = (following, following + 1) if attach.wildcard else (attach.probe, following)
+        # A usdt probe, or a line, has several places without being a wildcard.
+        own = not attach.wildcard and attach.probe not in given
+        cookie, following = (attach.probe, following) if own else (following, following + 1)
+        given.add(cookie)
         points.append(Point(attach, name, target, cookie))
     return points

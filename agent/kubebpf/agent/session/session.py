@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Self
 
 from kubebpf.agent.libbpf.object import BpfObject, open_object
 from kubebpf.agent.libbpf.ring import RingBuffer
-from kubebpf.agent.session.attach import PROVIDERS, attach_point, provider
+from kubebpf.agent.session import user
+from kubebpf.agent.session.attach import PROVIDERS, attach_points, provider
 from kubebpf.agent.session.constants import fill
 from kubebpf.agent.session.counters import Counters, read_sites
 from kubebpf.agent.session.errors import AttachError, MissingProbeError
@@ -60,13 +61,15 @@ class Session:
             node: where attach points are looked up.
         """
         self.artifact, self.manifest = artifact, artifact.manifest
-        self.options, self.node = options or Options(), node or Node()
+        self.options = options or Options()
+        self.node = node or Node(process=self.options.pid, unsafe=self.options.unsafe)
         self.exit: Exit | None = None
         self.warnings: list[MissingProbeError] = []
         self.points: list[Point] = []
         self._names = {attach.probe: attach.text for attach in self.manifest.attaches}
         self._reader = Reader(self.manifest)
         self._pending: list[bytes] = []
+        self._rows: list[user.Row] = []
         self._stack = ExitStack()
         self._loaded: Loaded | None = None
         self._ring: RingBuffer | None = None
@@ -86,6 +89,8 @@ class Session:
             opened = self._stack.enter_context(open_object(self.artifact.elf, self.options.name, self.options.btf))
             self._prepare(opened)
             self._loaded = self._stack.enter_context(loaded(opened))
+            for row in self._rows:
+                self._loaded.maps[row.map].update(row.cookie.to_bytes(8, "little"), row.value)
             if RING in opened.map_names:
                 self._ring = self._stack.enter_context(RingBuffer(self._loaded.maps[RING].fd))
             self._stack = self._stack.pop_all()
@@ -151,7 +156,8 @@ class Session:
     def attached(self) -> int:
         """How many probes are attached, begin and end counted, as bpftrace counts them."""
         special = [attach for attach in self.manifest.attaches if _moment(attach)]
-        return len(special) + len(self._held().attached)
+        # A usdt probe that has several places is one.
+        return len(special) + len({(point.attach.probe, point.name) for point, _ in self._held().attached})
 
     @property
     def loaded(self) -> Loaded:
@@ -243,6 +249,7 @@ class Session:
             if can_preallocate(schema):
                 opened.preallocate(schema.symbol)
         self.points = self._find(opened)
+        self._rows = self._tell(opened)
         self._names |= {point.cookie: point.name for point in self.points}
 
     def _ring_bytes(self) -> int:
@@ -264,15 +271,30 @@ class Session:
         if not kind.loadable(attach, program):
             program.autoload = False
             raise MissingProbeError(attach.text, f"this kernel has no {attach.text}")
+        kind.prepare(attach, program)
         return [(attach, name, target) for name, target in kind.expand(attach, self.node) if not kind.moment]
+
+    def _tell(self, opened: BpfObject) -> list[user.Row]:
+        """What programs are told about places of user programs; a place that cannot be told about is missing."""
+        rows, missing, lost = list[user.Row](), dict[str, MissingProbeError](), set[int]()
+        for point in self.points:
+            try:
+                rows += user.rows(point)
+            except MissingProbeError as error:
+                missing[str(error)] = error
+                lost.add(point.cookie)
+        self._missing(list(missing.values()))
+        self.points = [point for point in self.points if point.cookie not in lost]
+        user.resize(opened, rows)
+        return rows
 
     def _attach_all(self, held: Loaded) -> None:
         missing: list[MissingProbeError] = []
-        for point in self.points:
-            try:
-                held.attached.append((point, attach_point(held.programs[point.attach.program], point, self.options)))
-            except MissingProbeError as error:
-                missing.append(error)
+        for point, done in attach_points(held.programs, self.points, self.options):
+            if isinstance(done, MissingProbeError):
+                missing.append(done)
+            else:
+                held.attached.append((point, done))
         self._missing(self._forgive(missing, held))
 
     def _forgive(self, missing: list[MissingProbeError], held: Loaded) -> list[MissingProbeError]:

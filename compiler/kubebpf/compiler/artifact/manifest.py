@@ -43,7 +43,8 @@ class Attach:
         text: the attach point as written, the provider spelled out: what `probe` prints when there is no wildcard.
         target: the provider's parts: tracepoint {category, event}; rawtracepoint {event}; interval, profile
             {period_ns} or {hz}; software {event, count}; uprobe, uretprobe {path, function, offset} (function "" for a bare
-            offset; `language` when one is given); usdt {path, namespace, name}.
+            offset; `language` when one is given); usdt {path, namespace, name, reads}
+            (the numbers of the arguments that are read, with commas); path and the like can be patterns.
         wildcard: the node expands the target; every match is attached with a cookie of its own.
         place: where it stands in the text.
         symbols: what uaddr() asks in it; their distances are values of the map SYMBOLS, in this order.

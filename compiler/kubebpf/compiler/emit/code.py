@@ -80,6 +80,7 @@ class Code:
     makers: Makers
     shared_maps: frozenset[int] = frozenset()  # the maps whose updates another program can interrupt, by identity
     variables: dict[int, Operand] = field(default_factory=dict)
+    operands: set[int] = field(default_factory=set)  # the arguments of a usdt probe that are read
     symbols: list[str] = field(default_factory=list)  # what uaddr() asks
     exit: Label = field(default_factory=lambda: Label("exit"))  # ends the body
     leave: Label = field(default_factory=lambda: Label("leave"))  # ends the program before its body has begun

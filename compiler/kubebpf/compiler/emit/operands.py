@@ -19,6 +19,7 @@ from kubebpf.compiler.types.model import Space
 def usdt(code: Code, index: int) -> Operand:
     """Argument `index` of a usdt probe: extended by its sign; 0 where the probe has none."""
     code.module.usdt = True
+    code.operands.add(index)
     return _by_cookie(code, OPERANDS, index * record.BYTES, _value)
 
 

@@ -133,6 +133,8 @@ def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[
     place = module.place(target.node.span)
     symbols, module.symbols = tuple(code.symbols), max(module.symbols, len(code.symbols))
     parts = dict(target.parts)
+    if code.operands:
+        parts["reads"] = ",".join(map(str, sorted(code.operands)))
     module.attaches.append(Attach(number, name, target.provider.name, target.text, parts, target.wildcard, place, symbols))
 
 

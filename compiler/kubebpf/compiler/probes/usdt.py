@@ -13,7 +13,7 @@ from kubebpf.compiler.probes.parts import full_text, has_wildcard
 from kubebpf.compiler.probes.record import Operand, Provider, Target
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import U64, Space
+from kubebpf.compiler.types.model import I64, Space
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -37,7 +37,7 @@ def _numbered(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Ex
     if int(name) >= ARGUMENTS:
         problem = f"a usdt probe has {ARGUMENTS} arguments at most: arg0 to arg{ARGUMENTS - 1}"
         return t.bad(node, BadAttachPoint(span=node.span, problem=problem))
-    return typed.Argument(span=node.span, type=U64, access=Operand(int(name)))
+    return typed.Argument(span=node.span, type=I64, access=Operand(int(name)))
 
 
 USDT = Provider(
