@@ -26,7 +26,8 @@ def _check_retval(t: Typing, node: tree.Call) -> typed.Expr:
 
 
 def _check_args(t: Typing, node: tree.Call) -> typed.Expr:
-    return t.not_yet(node, "args as a whole (use args.NAME)")
+    assert t.context is not None
+    return t.context.arguments(t, node)
 
 
 def _text(node: tree.Call, text: str) -> typed.Text:

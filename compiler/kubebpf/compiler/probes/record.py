@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import WrongProbe
+from kubebpf.compiler.kernel.btf import Function
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import Space, Type
+from kubebpf.compiler.types.model import Record, Space, Type
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -75,6 +76,12 @@ def refuses(what: str) -> Typist:
 NO_ARGS, NO_NUMBERED, NO_RESULT = refuses("args"), refuses("argN"), refuses("retval")
 
 
+def parameter_names(target: Target) -> tuple[str, ...] | None:
+    """The named arguments of a target whose details are a function of BTF."""
+    function = target.details
+    return tuple(name for name, _ in function.params) if isinstance(function, Function) and function.known else None
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """One kind of probe.
@@ -94,6 +101,7 @@ class Provider:
             (bpf_prog->active).
         space: where a number cast to a pointer points to.
         argument: types `args.name`.
+        names: what `args` has, in order; None where a probe has no named arguments, or nothing is known of them.
         numbered: types `argN`.
         result: types `retval`.
         context: the type of `ctx`; None where a program is not given it.
@@ -109,6 +117,7 @@ class Provider:
     exclusive: bool = True
     space: Space = Space.KERNEL
     argument: Typist = NO_ARGS
+    names: Callable[[Target], tuple[str, ...] | None] = lambda target: None
     numbered: Typist = NO_NUMBERED
     result: Typist = NO_RESULT
     context: ContextType | None = None
@@ -134,6 +143,15 @@ class Context:
     def argument(self, t: Typing, node: tree.Expr, name: str) -> typed.Expr:
         """`args.name`."""
         return self.provider.argument(t, node, self.target, name)
+
+    def arguments(self, t: Typing, node: tree.Expr) -> typed.Expr:
+        """`args` as a whole: a record of all arguments."""
+        names = self.provider.names(self.target)
+        if not names:
+            return self.provider.argument(t, node, self.target, "")
+        elements = tuple(self.argument(t, node, name) for name in names)
+        record = Record(tuple((name, e.type) for name, e in zip(names, elements, strict=True)))
+        return typed.MakeTuple(span=node.span, type=record, elements=elements)
 
     def numbered(self, t: Typing, node: tree.Expr, index: int) -> typed.Expr:
         """`argN`."""

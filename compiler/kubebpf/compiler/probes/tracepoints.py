@@ -12,7 +12,7 @@ from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import value_type
 from kubebpf.compiler.probes.interrupts import fires_in_interrupts
 from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
-from kubebpf.compiler.probes.record import Provider, RawArgument, Target
+from kubebpf.compiler.probes.record import Provider, RawArgument, Target, parameter_names
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import U64, VOID, Pointer, Space
@@ -59,6 +59,11 @@ def _tracepoint_argument(t: Typing, node: tree.Expr, target: Target, name: str) 
     return typed.Argument(span=node.span, type=value_type(found.type, Space.KERNEL), access=found)
 
 
+def _tracepoint_names(target: Target) -> tuple[str, ...] | None:
+    args: TracepointArgs | None = target.details  # type: ignore[assignment]
+    return None if args is None or not args.known else tuple(f.name for f in args.fields)
+
+
 def _tracepoint_section(target: Target) -> str:
     return "tracepoint" if target.wildcard else f"tracepoint/{target.parts['category']}/{target.parts['event']}"
 
@@ -101,13 +106,16 @@ def _raw_numbered(t: Typing, node: tree.Expr, target: Target, name: str) -> type
     return typed.Argument(span=node.span, type=U64, access=RawArgument(index))
 
 
-TRACEPOINT = Provider("tracepoint", _check_tracepoint, _tracepoint_section, argument=_tracepoint_argument)
+TRACEPOINT = Provider(
+    "tracepoint", _check_tracepoint, _tracepoint_section, argument=_tracepoint_argument, names=_tracepoint_names
+)
 RAWTRACEPOINT = Provider(
     "rawtracepoint",
     _check_raw,
     lambda target: f"tp_btf/{target.parts['event']}",
     exclusive=False,
     argument=_raw_argument,
+    names=parameter_names,
     numbered=_raw_numbered,
     context=lambda t, target: Pointer(VOID, Space.KERNEL),
 )

@@ -16,7 +16,7 @@ from kubebpf.compiler.kernel.btf import Function
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import value_type
 from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
-from kubebpf.compiler.probes.record import Provider, RawArgument, Target, refuses
+from kubebpf.compiler.probes.record import Provider, RawArgument, Target, parameter_names, refuses
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import U64, VOID, Pointer, Space, Struct, Type, Void, round_up, sizeof
@@ -130,10 +130,26 @@ def _iterated(t: Typing, target: Target) -> Type:
 
 
 FENTRY = Provider(
-    "fentry", _check, _section, exclusive=False, argument=_argument, result=_result, context=_plain, function=Space.KERNEL
+    "fentry",
+    _check,
+    _section,
+    exclusive=False,
+    argument=_argument,
+    names=parameter_names,
+    result=_result,
+    context=_plain,
+    function=Space.KERNEL,
 )
 FEXIT = Provider(
-    "fexit", _check, _section, exclusive=False, argument=_argument, result=_result, context=_plain, function=Space.KERNEL
+    "fexit",
+    _check,
+    _section,
+    exclusive=False,
+    argument=_argument,
+    names=parameter_names,
+    result=_result,
+    context=_plain,
+    function=Space.KERNEL,
 )
 ITER = Provider(
     "iter",
