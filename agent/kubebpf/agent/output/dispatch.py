@@ -180,6 +180,10 @@ def _system(to: Dispatcher, record: Record) -> None:
         to.output.message("errorf", f"system(): the command {ended}", record.event.place)
 
 
+def _process(to: Dispatcher, record: Record) -> None:
+    to.resolver.notice(int.from_bytes(record.argument(0)[:4], "little"))
+
+
 def _exit(to: Dispatcher, record: Record) -> None:
     """Nothing: the session notes it, and its owner decides what follows."""
 
@@ -198,4 +202,5 @@ ACTIONS: dict[str, Action] = {
     "cat": _cat,
     "system": _system,
     "exit": _exit,
+    "process": _process,
 }

@@ -18,6 +18,8 @@ SITES = "kb_sites"  # PERCPU_ARRAY, value {u64 count, s64 last return code}; ent
 OPERANDS = "kb_usdt"  # HASH, u64 attach cookie -> the records of artifact/operands.py; present when a usdt probe reads arguments
 SYMBOLS = "kb_symbols"  # HASH, u64 attach cookie -> s64 each: how far behind the probed instruction a symbol of uaddr() lies
 SCOPE = "kb_scope"  # HASH, u64 cgroup id -> u64; present only in scoped objects
+PROCESSES = "kb_processes"  # LRU_HASH, u64 process id -> u64 address space; present only when user addresses are kept
+LAST_PROCESS = "kb_last_process"  # PERCPU_ARRAY of one {u64 address space, u64 process id}: the last one that was looked up
 CONSTANTS = ".rodata.kb"  # the map (ELF section) of the load-time constants
 
 
@@ -100,7 +102,8 @@ class Event:
 
     Args:
         id: the number that starts the record (u32).
-        kind: printf, errorf, warnf, print_value, print_map, clear, zero, exit, time, join, cat, system, ….
+        kind: printf, errorf, warnf, print_value, print_map, clear, zero, exit, time, join, cat, system, process (the first sight
+            of a process whose addresses are kept; prints nothing), ….
         size: of the whole record in bytes.
         format: the format string of printf and its kin, time's format.
         arguments: in the order of the text. exit has its code here (or none: 0). print_value has one; print_map has the key when

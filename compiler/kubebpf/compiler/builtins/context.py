@@ -1,6 +1,6 @@
-"""What the probe's context holds besides arguments: the context itself, registers, the function that was hit.
+"""What the probe's context holds besides arguments: the context itself, registers.
 
-ctx    reg("ip")    func
+ctx    reg("ip")
 """
 
 from __future__ import annotations
@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.record import Builtin
 from kubebpf.compiler.builtins.shapes import call, literal_string
-from kubebpf.compiler.complaints.probes import NoFunctionHere, UnknownRegister
+from kubebpf.compiler.complaints.probes import UnknownRegister
 from kubebpf.compiler.complaints.typing import WrongProbe
 from kubebpf.compiler.emit.arguments import register_names, register_offset
-from kubebpf.compiler.emit.helpers import Helper
-from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.emit.ir import Operand
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import U64, Resolved, Space
+from kubebpf.compiler.types.model import U64
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
     from kubebpf.compiler.passes.typing import Typing
 
-KSYM = Resolved("ksym", 8)
 # Providers whose context is a pt_regs that a program may read all of.
 WITH_REGISTERS = frozenset(("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt"))
 
@@ -39,21 +37,6 @@ def _check_ctx(t: Typing, node: tree.Call) -> typed.Expr:
 
 def _emit_ctx(code: Code, node: typed.Call) -> Operand:
     return code.as_number(code.f.parameter)
-
-
-def _check_func(t: Typing, node: tree.Call) -> typed.Expr:
-    assert t.context is not None
-    provider = t.context.provider
-    if provider.function is Space.NONE:
-        return t.bad(node, NoFunctionHere(span=node.span, provider=provider.name))
-    return call(t, node, KSYM)
-
-
-def _emit_func(code: Code, node: typed.Call) -> Operand:
-    """The function's entry, which the kernel keeps also where the probe is elsewhere in it, or at its return."""
-    address = code.helper(Helper.GET_FUNC_IP, code.f.parameter)
-    code.f.store(address, code.destination, align=8)
-    return const(0)
 
 
 def _check_reg(t: Typing, node: tree.Call) -> typed.Expr:
@@ -79,6 +62,5 @@ def _emit_reg(code: Code, node: typed.Call) -> Operand:
 
 ALL = (
     Builtin("ctx", _check_ctx, _emit_ctx, bare=True),
-    Builtin("func", _check_func, _emit_func, bare=True),
     Builtin("reg", _check_reg, _emit_reg, takes=(1, 1)),
 )

@@ -14,25 +14,29 @@ from typing import TYPE_CHECKING
 from kubebpf.compiler.builtins.record import Builtin, Check, Emit
 from kubebpf.compiler.builtins.shapes import call, gives, literal_integer
 from kubebpf.compiler.builtins.task import process_id
+from kubebpf.compiler.complaints.probes import NoFunctionHere
 from kubebpf.compiler.complaints.stacks import (
     BadStackLimit,
     BuildIdOfKernel,
     NoDwarfUnwinding,
-    NoFunctionHere,
     UnknownStackMode,
 )
 from kubebpf.compiler.complaints.typing import WrongArgument
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.emit.processes import announce
 from kubebpf.compiler.passes.conversions import convert
+from kubebpf.compiler.passes.members import find_field
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import I64, U64, Pointer, Resolved
+from kubebpf.compiler.types.model import I64, U64, Field, Pointer, Resolved, Space, Struct
 from kubebpf.compiler.types.promote import is_integral
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
     from kubebpf.compiler.passes.typing import Typing
+
+AddressSpace = tuple[Struct, Field]
 
 MODES = ("bpftrace", "perf", "raw", "build_id")
 DEFAULT_LIMIT = 127  # the default of the sysctl kernel.perf_event_max_stack
@@ -41,8 +45,6 @@ HEADER_BYTES = 16  # u32 pid, u32 0, u64 count
 ADDRESS_BYTES, BUILD_ID_BYTES = 8, 32  # struct bpf_stack_build_id {s32 status, u8 id[20], u64 offset or address}
 BPF_F_USER_STACK, BPF_F_USER_BUILD_ID = 1 << 8, 1 << 11
 KSYM, USYM, USERNAME = Resolved("ksym", 8), Resolved("usym", 16), Resolved("username", 8)
-KERNEL_FUNCTIONS = ("kprobe", "kretprobe", "fentry", "fexit")
-USER_FUNCTIONS = ("uprobe", "uretprobe")
 
 
 # --- kstack, ustack ---------------------------------------------------------------------------------------------------
@@ -55,7 +57,24 @@ def _check_stack(t: Typing, node: tree.Call) -> typed.Expr:
     mode, limit = shape
     if mode == "build_id" and node.name == "kstack":
         return t.bad(node, BuildIdOfKernel(span=node.span))
-    return call(t, node, stack_type(node.name, mode, limit))
+    named = node.name == "ustack" and mode in ("bpftrace", "perf")
+    return call(t, node, stack_type(node.name, mode, limit), extra=_address_space(t) if named else None)
+
+
+def _address_space(t: Typing) -> AddressSpace | None:
+    """What tells the address spaces of processes apart; None where nobody is to keep the symbols of ended processes."""
+    task = t.view.struct("task_struct")
+    mm = find_field(task, "mm") if task and t.settings.cache_user_symbols != "NONE" else None
+    return (task, mm) if task and mm else None
+
+
+def _owner(code: Code, node: typed.Call) -> Operand:
+    """The current process's id; the node is told when it is a new one."""
+    pid = process_id(code)
+    match node.extra:
+        case (Struct() as task, Field() as mm):
+            announce(code, pid, task, mm)
+    return pid
 
 
 def stack_type(kind: str, mode: str, limit: int) -> Resolved:
@@ -110,7 +129,7 @@ def _emit_stack(code: Code, node: typed.Call) -> Operand:
     assert isinstance(node.type, Resolved)
     mode, limit = node.type.params
     user, frame = node.type.kind == "ustack", BUILD_ID_BYTES if mode == "build_id" else ADDRESS_BYTES
-    f.store(process_id(code) if user else const(0), to, align=8)
+    f.store(_owner(code, node) if user else const(0), to, align=8)
     flags = BPF_F_USER_STACK * user | BPF_F_USER_BUILD_ID * (mode == "build_id")
     count = _captured(code, node, f.offset(to, HEADER_BYTES), int(limit) * frame, flags) if limit else const(0)
     f.store(f.binary("lshr", count, const(frame.bit_length() - 1)), f.offset(to, 8), align=8)
@@ -152,10 +171,11 @@ def _symbol(result: Resolved) -> Check:
         value = t.value(node.arguments[0])
         if isinstance(value, typed.Bad):
             return value
+        extra = _address_space(t) if result == USYM else None
         if isinstance(value.type, Pointer):
-            return call(t, node, result, (value,))
+            return call(t, node, result, (value,), extra)
         if is_integral(value.type):
-            return call(t, node, result, (convert(value, U64),))
+            return call(t, node, result, (convert(value, U64),), extra)
         return t.bad(node, WrongArgument(span=value.span, name=node.name, wanted="int or pointer", found=str(value.type)))
 
     return check
@@ -163,12 +183,13 @@ def _symbol(result: Resolved) -> Check:
 
 def _check_func(t: Typing, node: tree.Call) -> typed.Expr:
     assert t.context is not None
-    provider = t.context.provider.name
-    if provider in KERNEL_FUNCTIONS:
-        return call(t, node, KSYM)
-    if provider in USER_FUNCTIONS:
-        return call(t, node, USYM)
-    return t.bad(node, NoFunctionHere(span=node.span, provider=provider))
+    provider = t.context.provider
+    match provider.function:
+        case Space.KERNEL:
+            return call(t, node, KSYM)
+        case Space.USER:
+            return call(t, node, USYM, extra=_address_space(t))
+    return t.bad(node, NoFunctionHere(span=node.span, provider=provider.name))
 
 
 def _store_symbol(address: Emit) -> Emit:
@@ -178,13 +199,14 @@ def _store_symbol(address: Emit) -> Emit:
         to = code.destination
         code.f.store(address(code, node), to, align=8)
         if node.type == USYM:
-            code.f.store(process_id(code), code.f.offset(to, 8), align=8)
+            code.f.store(_owner(code, node), code.f.offset(to, 8), align=8)
         return const(0)
 
     return emit
 
 
 _emit_symbol = _store_symbol(lambda code, node: code.scalar(node.arguments[0]))
+# The function's entry, which the kernel keeps also where the probe is elsewhere in it, or at its return.
 _emit_func = _store_symbol(lambda code, node: code.helper(Helper.GET_FUNC_IP, code.f.parameter))
 
 

@@ -46,14 +46,6 @@ class NoDwarfUnwinding(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoFunctionHere(Complaint):
-    """`func` in a probe that is no function's."""
-
-    title: ClassVar[str] = "The func builtin can not be used with '{provider}' probes"
-    provider: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class NotAStackOrMap(Complaint):
     """len() of a value that has no elements."""
 

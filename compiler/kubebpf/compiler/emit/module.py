@@ -20,6 +20,7 @@ from kubebpf.compiler.types.typed import MapInfo
 
 RING_BYTES = 1 << 18  # a default that libbpf loads as it is; the node may change it before the load
 SCOPE_ENTRIES = 16384
+PROCESS_ENTRIES = 4096
 LARGE_VALUE = 256  # bytes; hash maps with larger values are not preallocated: 4096 histograms for each CPU would be
 DECLARATIONS = """
 declare ptr @llvm.preserve.struct.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
@@ -57,6 +58,7 @@ class Module:
     functions: list[str] = field(default_factory=list)
     routines: dict[str, str] = field(default_factory=dict)  # functions that programs call, by name; see routines.py
     rings: bool = False
+    processes: bool = False  # it announces processes
     counted: bool = False
     usdt: bool = False  # whether a usdt probe reads arguments
     symbols: int = 0  # the most symbols that a probe asks uaddr() for
@@ -144,6 +146,9 @@ class Module:
             lines.append(self._map(m.OPERANDS, MapType.HASH, 8, operands.COUNT * operands.BYTES, len(self.attaches)))
         if self.symbols:
             lines.append(self._map(m.SYMBOLS, MapType.HASH, 8, 8 * self.symbols, len(self.attaches)))
+        if self.processes:
+            lines.append(self._map(m.PROCESSES, MapType.LRU_HASH, 8, 8, PROCESS_ENTRIES))
+            lines.append(self._map(m.LAST_PROCESS, MapType.PERCPU_ARRAY, 4, 16, 1))
         if self.options.scoped:
             lines.append(self._map(m.SCOPE, MapType.HASH, 8, 8, SCOPE_ENTRIES, BPF_F_NO_PREALLOC))
         if self.scratch_size:

@@ -84,8 +84,22 @@ def _result(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr
 
 
 UPROBE = Provider(
-    "uprobe", _check, lambda target: "uprobe", preemptible=True, space=Space.USER, numbered=_numbered, context=saved_registers
+    "uprobe",
+    _check,
+    lambda target: "uprobe",
+    preemptible=True,
+    space=Space.USER,
+    numbered=_numbered,
+    context=saved_registers,
+    function=Space.USER,
 )
 URETPROBE = Provider(
-    "uretprobe", _check, lambda target: "uretprobe", preemptible=True, space=Space.USER, result=_result, context=saved_registers
+    "uretprobe",
+    _check,
+    lambda target: "uretprobe",
+    preemptible=True,
+    space=Space.USER,
+    result=_result,
+    context=saved_registers,
+    function=Space.USER,
 )
