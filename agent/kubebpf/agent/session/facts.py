@@ -150,6 +150,18 @@ def _child(constant: Constant, options: Options) -> int:
     return options.child
 
 
+def _kernel_address(constant: Constant, options: Options) -> int:
+    """Of the symbol named, or of the one that the parameter `$N` names."""
+    if not constant.arg.startswith("$"):
+        return kernel_address(constant.arg)
+    index = int(constant.arg[1:])
+    if index > len(options.args):
+        raise ParameterError(
+            f"the program asks for the address of the kernel symbol that {constant.arg} names, and it is not given"
+        )
+    return kernel_address(options.args[index - 1])
+
+
 FACTS: dict[str, Fact] = {
     "ncpus": lambda constant, options: possible_cpus(),
     "has_helper": lambda constant, options: int(has_helper(int(constant.arg))),
@@ -164,7 +176,7 @@ FACTS: dict[str, Fact] = {
     "positional_count": lambda constant, options: len(options.args),
     "getopt": _as_given(_option),
     "cgroupid": lambda constant, options: cgroup_id(constant.arg),
-    "kaddr": lambda constant, options: kernel_address(constant.arg),
+    "kaddr": _kernel_address,
     "self_pid": lambda constant, options: os.getpid(),
     "cpid": _child,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kubebpf.compiler.builtins import (
     actions,
+    addresses,
     aggregates,
     buffers,
     context,
@@ -14,8 +15,10 @@ from kubebpf.compiler.builtins import (
     questions,
     stacks,
     strings,
+    tables,
     task,
     text,
+    unsafe,
     user,
 )
 from kubebpf.compiler.builtins.record import Builtin
@@ -28,6 +31,9 @@ MODULES = (
     text,
     buffers,
     questions,
+    tables,
+    addresses,
+    unsafe,
     map_functions,
     aggregates,
     output,

@@ -162,6 +162,10 @@ class Code:
         """A pointer into the scratch memory."""
         return self.f.offset(self._base(), offset)
 
+    def large(self, size: int) -> Operand:
+        """Memory of a map's value, whatever its size: of what lies there the verifier knows nothing."""
+        return self.f.offset(self._base(), self._reserve(size))
+
     def place(self, variable: typed.Variable) -> Operand:
         """Where a variable of the text lies; its memory is made at the first question."""
         key = id(variable)

@@ -94,6 +94,14 @@ class Debug:
         self.globals.append(expression)
         return expression
 
+    def external(self, name: str, type: int) -> int:
+        """A variable that is defined elsewhere, for its `!dbg`."""
+        variable = self.add(
+            f'distinct !DIGlobalVariable(name: "{name}", scope: !{self.unit}, file: !{self.file}, line: 1, '
+            f"type: !{type}, isLocal: false, isDefinition: false)"
+        )
+        return self.add(f"!DIGlobalVariableExpression(var: !{variable}, expr: !DIExpression())")
+
     def subprogram(self, name: str, line: int) -> int:
         """A program's function. Its one parameter has a name, without which the kernel refuses the FUNC_PROTO
         (btf_func_proto_check)."""

@@ -15,7 +15,7 @@ from kubebpf.compiler.emit.relocations import Relocations
 from kubebpf.compiler.emit.target import SUFFIX
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.syntax.span import Source, Span
-from kubebpf.compiler.types.model import Aggregate, round_up, sizeof
+from kubebpf.compiler.types.model import Aggregate, Type, round_up, sizeof
 from kubebpf.compiler.types.typed import MapInfo
 
 RING_BYTES = 1 << 18  # a default that libbpf loads as it is; the node may change it before the load
@@ -68,6 +68,7 @@ class Module:
     stack_budget: int = 320  # bytes of each function's stack that are given out; the rest is LLVM's, for spilled registers
     zero_size: int = 0
     _globals: list[str] = field(default_factory=list)
+    _variables: set[str] = field(default_factory=set)
     _texts: dict[bytes, str] = field(default_factory=dict)
     _constants_end: int = 0
 
@@ -184,6 +185,15 @@ class Module:
             self._texts[data] = name
             self._globals.append(f'{name} = internal constant [{len(data)} x i8] c"{quoted(data)}", section ".rodata", align 8')
         return self._texts[data]
+
+    def kernel_variable(self, name: str, kind: Type) -> str:
+        """The symbol of a per-CPU variable of the kernel, which libbpf finds in the node's BTF. Only what kind of type it has
+        counts (bpf_core_types_are_compat)."""
+        if name not in self._variables:
+            number = self.debug.external(name, self.relocations.declared(kind))
+            self._variables.add(name)
+            self._globals.append(f'@{name} = external dso_local constant i64, section ".ksyms", align 8, !dbg !{number}')
+        return f"@{name}"
 
     # -- callbacks -----------------------------------------------------------------------------------------------------
 

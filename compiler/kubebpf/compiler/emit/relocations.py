@@ -108,6 +108,13 @@ class Relocations:
         local.indices[member.name] = len(local.members) - 1
         return local.indices[member.name]
 
+    def declared(self, t: Type) -> int:
+        """A type of the same kind, for a variable whose members nobody reads."""
+        if not isinstance(t, Struct):
+            return self._type(t)
+        empty = self.debug.member("first", self.debug.base("char", 8, signed=True), 8, 0)
+        return self.debug.struct(t.name + self.suffix if t.name else "", [empty], 8, union=t.kind == "union")
+
     def _type(self, t: Type) -> int:
         match t:
             case Pointer():

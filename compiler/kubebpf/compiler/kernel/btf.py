@@ -119,6 +119,11 @@ class Btf:
         number = self.raw.find(name, (Kind.FUNC,))
         return None if number is None else self.prototype(self.raw.target(number), name)
 
+    def variable(self, name: str) -> Type | None:
+        """The type of a variable of the kernel; BTF has the per-CPU ones only."""
+        number = self.raw.find(name, (Kind.VAR,))
+        return None if number is None else self.type(self.raw.target(number))
+
     def enum_constant(self, name: str) -> tuple[EnumType, int] | None:
         """The enum that declares a constant, and the constant's value. The first call reads all enums (15 ms)."""
         for offset in self.raw.offsets(name):

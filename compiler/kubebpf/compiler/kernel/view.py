@@ -191,6 +191,10 @@ class KernelView:
         own = self.program and self.program.enum_constant(name)
         return own or _first(btf.enum_constant(name) for btf in self.all_btf())
 
+    def variable(self, name: str) -> Type | None:
+        """The type of a per-CPU variable."""
+        return next((t for btf in self.all_btf() if (t := btf.variable(name)) is not None), None)
+
     def function(self, name: str, module: str = "") -> Function | None:
         """The first function with this name, in `module` if one is given ("vmlinux" is one)."""
         found = _first(btf.function(name) for btf in self.all_btf(module))
