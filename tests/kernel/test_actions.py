@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -96,3 +98,57 @@ def test_cat(tmp_path: Path) -> None:
 def test_time() -> None:
     out, _ = ran('begin { time(); time("%Y|%%\\n"); }', "-q")
     assert re.fullmatch(rf"\d\d:\d\d:\d\d\n{time.strftime('%Y')}\|%\n\n\n", out)
+
+
+ASSERT = 'begin { assert(1 == 1, "never"); assert(@x > 1, "too small"); print("not reached"); } end { @x = 1; }'
+
+
+def test_assert() -> None:
+    out, err = ran(ASSERT, "-q", code=1)
+    assert out == "\n\n@x: 1\n"
+    assert err.splitlines() == [
+        "stdlib/base.bt:6:5-37: ERROR: assert failed: too small",
+        "stdin:1:34-61: ERROR: expanded from",
+        ASSERT,
+        " " * 33 + "~" * 27,
+    ]
+
+
+def test_an_assert_of_the_program_s_own_goes_first() -> None:
+    assert ran("macro assert(x) { print(x); } begin { assert(5); }", "-q")[0].startswith("5\n")
+
+
+def test_messages_of_macros_tell_where_they_were_called() -> None:
+    program = 'macro m(x) { warnf("w%d", x); 1 } macro n(x) { m(x) } begin { print(n(2)); }'
+    _, err = ran(program, "-q")
+    places = [line for line in err.splitlines() if line.startswith("stdin")]
+    assert places == [
+        "stdin:1:14-29: WARNING: w2",
+        "stdin:1:48-52: WARNING: expanded from",
+        "stdin:1:69-73: WARNING: expanded from",
+    ]
+
+
+FAULTS = (
+    "begin { @a[1] = 2; delete(@a, 6); _ = delete(@a, 7); $b = delete(@a, 8); delete(@a, 1); print(*(uint64*)8); "
+    "print(str((uint8*)9)); print(((struct task_struct*)10)->parent->comm); }"
+)
+
+
+def warned(err: str) -> list[str]:
+    return [line.partition(": ")[0].removeprefix("stdin:1:") for line in err.splitlines() if "WARNING" in line]
+
+
+def test_what_failed_in_the_kernel_is_told_with_its_place() -> None:
+    def columns(text: str) -> str:
+        start = FAULTS.index(text) + 1
+        return f"{start}-{start + len(text)}"
+
+    absent = columns("delete(@a, 6)")
+    assert warned(ran(FAULTS, "-q")[1]) == [absent]
+    reads = [columns(text) for text in ("*(uint64*)8", "str((uint8*)9)", "(struct task_struct*)10)->parent")]
+    assert warned(ran(FAULTS, "-q", "-k")[1])[:4] == [absent, *reads]
+    assert ran(FAULTS, "-q", "-k", "--no-warnings")[1] == ""
+    *_, last = (json.loads(line) for line in ran(FAULTS, "-q", "-k", "-f", "json")[0].splitlines())
+    assert last["type"] == "helper_error"
+    assert (last["helper"], last["msg"], last["line"]) == ("probe_read_kernel_str", os.strerror(-last["retcode"]), 1)

@@ -81,6 +81,7 @@ def build(
     header: str = "plain",
     here: bool = False,
     count_failures: bool = True,
+    check_helpers: bool = False,
     headers: Headers = NO_HEADERS,
     **more: Any,
 ) -> Built:
@@ -95,6 +96,7 @@ def build(
         header: of events.
         here: for this process alone to load, not for other nodes.
         count_failures: generate what counts full maps and the like.
+        check_helpers: and what counts failed reads.
         headers: of -I and --include.
         more: further fields of CompileOptions.
     """
@@ -108,6 +110,7 @@ def build(
         header=header,
         arch=os.uname().machine,
         count_failures=count_failures,
+        check_helpers=check_helpers,
         include_dirs=headers.folders,
         includes=headers.files,
         initial_pids=here and Path("/proc/self/ns/pid").stat().st_ino == _INITIAL_PID_NAMESPACE,

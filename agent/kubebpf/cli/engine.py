@@ -25,7 +25,7 @@ from kubebpf.compiler.artifact.manifest import Site
 from kubebpf.compiler.artifact.state import MapState
 
 _AT_ONCE = frozenset({"begin", "end"})
-_ON_REQUEST = frozenset({"helper", "delete_absent"})
+_ON_REQUEST = frozenset({"helper"})
 _COUNTERS_S = 1.0
 
 

@@ -55,7 +55,7 @@ def run(program: Program, compiling: Compiling, options: RunOptions) -> int:
     with ExitStack() as stack, explained(options.verbose):
         child = stack.enter_context(Child.start(options.command)) if options.command else None
         streams = stack.enter_context(_streams(options.output))
-        output = _output(options.form, streams, program.text)
+        output = _output(options.form, streams, program)
         ends = stack.enter_context(Ends(options.duration_s, [child.fd] if child else _watched(options.pid, stack)))
         with progress("loading", quiet=bool(child)):
             session = stack.enter_context(Session(artifact, session_options(options, child)))
@@ -94,8 +94,8 @@ def _more(error: LibbpfError) -> str:
     return "\nHINT: -v shows the whole log of the kernel" if error.log else ""
 
 
-def _output(form: str, streams: Streams, source: str) -> Output:
-    return JsonOutput(streams.write) if form == "json" else TextOutput(streams.write, source)
+def _output(form: str, streams: Streams, program: Program) -> Output:
+    return JsonOutput(streams.write) if form == "json" else TextOutput(streams.write, program.text, program.name)
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def _started(program: Program, given: Words, chosen: dict[str, Any]) -> Compilin
     gc.disable()
     headers = Headers(chosen["directories"], chosen["include"])
     warnings = not chosen["no_warnings"]
-    more = given.options() | {"headers": headers, "base": program.folder}
+    more = given.options() | {"headers": headers, "base": program.folder, "check_helpers": chosen["helper_warnings"]}
     return Compiling.start(program.text, program.name, chosen["unsafe"], warnings, **more)
 
 

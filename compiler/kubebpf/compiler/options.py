@@ -19,6 +19,7 @@ class CompileOptions:
         count_failures: generate what counts full maps, lost events and failed helpers by their place in the text.
         include_dirs: folders that C headers are looked for in, before the system's.
         includes: C headers in front of the program's own C definitions.
+        check_helpers: count the reads of memory that fail, too, each under its place in the text (-k).
         initial_pids: the tracers are known to live in the initial pid namespace, so that programs need not ask at each event.
         args: `$1` and on. The object depends on those that stand where a literal has to (`Manifest.folded`), and on the others
             only by what they are (see `artifact.parameters.shape`); `--name` for getopt() likewise.
@@ -36,6 +37,7 @@ class CompileOptions:
     offline: bool = False
     arch: str = "x86_64"
     count_failures: bool = True
+    check_helpers: bool = False
     initial_pids: bool = False
     include_dirs: tuple[str, ...] = ()
     includes: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from kubebpf.compiler.passes.c_definitions import with_definitions
 from kubebpf.compiler.passes.config import read_config
 from kubebpf.compiler.passes.declarations import check_declared, declare_maps
 from kubebpf.compiler.passes.imports import with_imports
+from kubebpf.compiler.passes.library import with_library
 from kubebpf.compiler.passes.macros import expand
 from kubebpf.compiler.passes.parameters import fold_heads
 from kubebpf.compiler.passes.typing import Typing, infer
@@ -97,7 +98,7 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
         imported = with_imports(syntax, options, report)
         syntax, options = imported.program, replace(options, include_dirs=(*options.include_dirs, *imported.folders))
     if not report.errors:
-        syntax = expand(syntax, report)
+        syntax = expand(with_library(syntax, report), report)
         check_depth(syntax, report)
     settings = read_config(syntax.config, report, options.environment)
     check_unstable(syntax, settings, report)

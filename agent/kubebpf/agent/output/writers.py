@@ -29,6 +29,7 @@ _MAP_FULL = (
 )
 _REASONS = {
     "map_full": _MAP_FULL,
+    "contended": "Other programs changed the value again and again; this update of it was given up.",
     "delete_absent": "Can't delete map element because it does not exist.",
     "loop_limit": "A loop was cut off: it ran as often as this kernel allows (8388608 times; less often before Linux 5.17).",
     "divide_by_zero": "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result.",
@@ -94,10 +95,11 @@ class TextOutput:
     Args:
         sink: takes (kind, text).
         source: the program, for the line under a failure; without it only the place is named.
+        name: what places call the program.
     """
 
-    def __init__(self, sink: Sink, source: str = "") -> None:
-        self._sink, self._lines = sink, source.splitlines()
+    def __init__(self, sink: Sink, source: str = "", name: str = "stdin") -> None:
+        self._sink, self._lines, self._name = sink, source.splitlines(), name
 
     def attached(self, probes: int) -> None:
         """`Attached 2 probes`."""
@@ -120,14 +122,19 @@ class TextOutput:
         """`stdin:1:9-62: ERROR: …`."""
         severity = "ERROR" if kind == "errorf" else "WARNING"
         where = f"{place_text(place)}: " if place else ""
-        self._sink(kind, f"{where}{severity}: {text}{'' if text.endswith(chr(10)) else chr(10)}")
+        line = f"{where}{severity}: {text}{'' if text.endswith(chr(10)) else chr(10)}"
+        self._sink(kind, line + self._expanded(place, severity))
 
     def failed(self, failure: SiteCount) -> None:
         """The place, what happened there, and the line of the program."""
         where = f"{place_text(failure.site.place)}: " if failure.site.place else ""
         times = f", times: {failure.count}" if failure.count > 1 else ""
         helper = f"\nAdditional Info - helper: {failure.site.helper}, retcode: {failure.last}" if failure.site.helper else ""
-        self._sink("failure", f"{where}WARNING: {reason(failure)}{helper}{times}\n{self._underlined(failure.site.place)}")
+        self._sink(
+            "failure",
+            f"{where}WARNING: {reason(failure)}{helper}{times}\n{self._underlined(failure.site.place)}"
+            + self._expanded(failure.site.place, "WARNING"),
+        )
 
     def lost(self, events: int) -> None:
         """`Lost 5 events`."""
@@ -137,8 +144,13 @@ class TextOutput:
         """Two empty lines before the maps, as upstream (text.cpp, 746)."""
         self._sink("print", "\n\n")
 
+    def _expanded(self, place: Place | None, severity: str) -> str:
+        """The macro calls that put the place into the program, each with its line."""
+        calls = place.calls() if place else ()
+        return "".join(f"{place_text(call)}: {severity}: expanded from\n{self._underlined(call)}" for call in calls)
+
     def _underlined(self, place: Place | None) -> str:
-        if place is None or place.end_line != place.line or place.line > len(self._lines):
+        if place is None or place.file != self._name or place.end_line != place.line or place.line > len(self._lines):
             return ""
         marks = "~" * max(1, place.end_column - place.column)
         return f"{self._lines[place.line - 1]}\n{' ' * (place.column - 1)}{marks}\n"

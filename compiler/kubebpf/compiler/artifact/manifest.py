@@ -7,6 +7,7 @@ data here.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,13 +26,22 @@ CONSTANTS = ".rodata.kb"  # the map (ELF section) of the load-time constants
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A stretch of source text: 1-based lines and columns, the end exclusive, as diagnostics print them."""
+    """A stretch of source text: 1-based lines and columns, the end exclusive, as diagnostics print them. `via`: inside a macro's
+    body, the call that put it there."""
 
     file: str
     line: int
     column: int
     end_line: int
     end_column: int
+    via: Place | None = None
+
+    def calls(self) -> Iterator[Place]:
+        """The macro calls around it, the innermost first."""
+        place = self.via
+        while place is not None:
+            yield place
+            place = place.via
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +162,7 @@ class Site:
     """A place in the program that can fail at run time; its number indexes `kb_sites`.
 
     Args:
-        kind: `lost` (number 0), `map_full`, `helper`, `delete_absent`.
+        kind: `lost` (number 0), `map_full`, `helper`, `delete_absent`, `divide_by_zero`, `contended`.
         helper: the name of the BPF helper, for messages.
         place: in the text.
     """
@@ -252,7 +262,7 @@ def _event_json(e: Event) -> dict[str, Any]:
 
 
 def _place(data: dict[str, Any] | None) -> Place | None:
-    return Place(**data) if data else None
+    return Place(**(data | {"via": _place(data.get("via"))})) if data else None
 
 
 def _manifest(data: dict[str, Any]) -> Manifest:

@@ -114,7 +114,7 @@ def _emit_len(code: Code, node: typed.Call) -> Operand:
 ALL = (
     Builtin("clear", _check_whole, _emit_event, takes=(1, 1)),
     Builtin("zero", _check_whole, _emit_event, takes=(1, 1)),
-    Builtin("delete", _check_delete, _emit_delete, takes=(1, 2)),
+    Builtin("delete", _check_delete, _emit_delete, takes=(1, 2), unused="delete_absent"),
     Builtin("has_key", _check_keyed, _emit_has_key, takes=(2, 2)),
     Builtin("len", _check_len, _emit_len, takes=(1, 1)),
 )

@@ -34,6 +34,7 @@ class Builtin:
         takes: the least and the largest number of arguments; the checker words the error.
         unsafe: needs --unsafe or allowUnsafe.
         reads_current: depends on the task that happens to be on the CPU; refused where that task is not the cause.
+        unused: the kind of failure that is counted when a call's result is 0 and nobody looks at it; "" for none.
         aggregate: a map function, allowed only as the assigned value of a map.
     """
 
@@ -44,4 +45,5 @@ class Builtin:
     takes: tuple[int, int] = (0, 0)
     unsafe: bool = False
     reads_current: bool = False
+    unused: str = ""
     aggregate: bool = False

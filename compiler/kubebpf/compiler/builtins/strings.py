@@ -122,7 +122,7 @@ def _emit_bounded(code: Code, node: typed.Call, to: Operand, size: int, source: 
     f.place(bounded)
     f.branch(f.compare("ne", length, const(0)), read, done)
     f.place(read)
-    code.helper(helper, to, f.cast("trunc", length, "i32"), code.as_pointer(source))
+    code.reading(helper, to, f.cast("trunc", length, "i32"), code.as_pointer(source))
     f.place(done)
     return const(0)
 

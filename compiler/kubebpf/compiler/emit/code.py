@@ -85,6 +85,7 @@ class Code:
     exit: Label = field(default_factory=lambda: Label("exit"))  # ends the body
     leave: Label = field(default_factory=lambda: Label("leave"))  # ends the program before its body has begun
     destination: Operand = NULL  # where a builtin writes a value that lives in memory
+    span: Span = typed.NOWHERE  # of the expression being made
     padded: bool = True  # whether it has to write all of its bytes
     room: Room = field(default_factory=Room)
     function: typed.Function | None = None  # of the text, whose body this is part of
@@ -109,7 +110,8 @@ class Code:
 
     def scalar(self, expr: typed.Expr) -> Operand:
         """The value of an integer, bool, enum or pointer, as an i64."""
-        return self.makers.scalar(self, expr)
+        with self._at(expr):
+            return self.makers.scalar(self, expr)
 
     def condition(self, expr: typed.Expr) -> Operand:
         """Whether an expression is true, as an i1."""
@@ -117,11 +119,20 @@ class Code:
 
     def into(self, expr: typed.Expr, to: Operand, *, padded: bool = True) -> None:
         """Evaluate into memory; with `padded`, all bytes of the value are written, so that it can be a key."""
-        self.makers.into(self, expr, to, padded)
+        with self._at(expr):
+            self.makers.into(self, expr, to, padded)
 
     def address(self, expr: typed.Expr) -> Operand:
         """A pointer to a value that lies in memory, made there if need be."""
-        return self.makers.address(self, expr)
+        with self._at(expr):
+            return self.makers.address(self, expr)
+
+    @contextmanager
+    def _at(self, expr: typed.Expr) -> Iterator[None]:
+        """What fails inside fails at the expression's place."""
+        before, self.span = self.span, expr.span
+        yield
+        self.span = before
 
     def statement(self, node: typed.Statement) -> None:
         """Run a statement."""
@@ -256,7 +267,7 @@ class Code:
         """Copy from the traced kernel or process; a fault clears the destination. Gives the helper's result."""
         helper = Helper.PROBE_READ_USER if space is Space.USER else Helper.PROBE_READ_KERNEL
         length = const(size, "i32") if isinstance(size, int) else size
-        return self.helper(helper, to, length, self.as_pointer(source))
+        return self.reading(helper, to, length, self.as_pointer(source))
 
     def read_string(self, space: Space, to: Operand, size: int, source: Operand, *, padded: bool) -> Operand:
         """Copy a NUL-terminated string, cut to `size` bytes with its NUL; with `padded` the rest is zeros. Gives the helper's
@@ -264,7 +275,19 @@ class Code:
         if padded:
             self.zero(to, size)  # the helper leaves what is behind the NUL as it was
         helper = Helper.PROBE_READ_USER_STR if space is Space.USER else Helper.PROBE_READ_KERNEL_STR
-        return self.helper(helper, to, const(size, "i32"), self.as_pointer(source))
+        return self.reading(helper, to, const(size, "i32"), self.as_pointer(source))
+
+    def reading(self, helper: Helper, *arguments: Operand) -> Operand:
+        """Call a helper that reads memory of others; with `check_helpers` a failure is counted under the expression's place."""
+        result = self.helper(helper, *arguments)
+        if not self.module.options.check_helpers:
+            return result
+        failed, done = self.f.label("fault"), self.f.label("read")
+        self.f.branch(self.f.compare("slt", result, const(0)), failed, done, likely=False)
+        self.f.place(failed)
+        self.count_failure(self.module.site("helper", self.span, helper.name.lower()), result)
+        self.f.place(done)
+        return result
 
     def as_pointer(self, value: Operand) -> Operand:
         """An address as a ptr."""
@@ -288,9 +311,7 @@ class Code:
 
     def locate(self, span: Span) -> None:
         """What follows belongs to this place of the text."""
-        # The debug information has one text: what comes from another one belongs to the place that wanted it.
-        own = next((s for s in (span, *span.calls()) if s.file == 0), Span(0, 0))
-        position = self.module.source.position(own.start)
+        position = self.module.position(span)
         assert self.f.subprogram is not None
         number = self.module.debug.location(position.line, position.column, self.f.subprogram)
         self.f.location = f", !dbg !{number}"

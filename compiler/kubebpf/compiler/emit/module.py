@@ -14,7 +14,7 @@ from kubebpf.compiler.emit.ir import Function, Operand, const, quoted
 from kubebpf.compiler.emit.relocations import Relocations
 from kubebpf.compiler.emit.target import SUFFIX
 from kubebpf.compiler.options import CompileOptions, Settings
-from kubebpf.compiler.syntax.span import Source, Span
+from kubebpf.compiler.syntax.span import Position, Source, Span
 from kubebpf.compiler.types.model import Aggregate, Type, round_up, sizeof
 from kubebpf.compiler.types.typed import MapInfo
 
@@ -87,7 +87,13 @@ class Module:
         """A span as the manifest says it."""
         source = self.sources[span.file]
         start, end = source.position(span.start), source.position(max(span.end, span.start))
-        return m.Place(source.name, start.line, start.column, end.line, end.column)
+        via = self.place(span.via) if span.via else None
+        return m.Place(source.name, start.line, start.column, end.line, end.column, via)
+
+    def position(self, span: Span) -> Position:
+        """Where the program itself has a span: of a macro's body in another text, the call."""
+        own = next((s for s in (span, *span.calls()) if s.file == 0), Span(0, 0))
+        return self.source.position(own.start)
 
     # -- maps ----------------------------------------------------------------------------------------------------------
 

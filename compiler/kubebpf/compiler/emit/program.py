@@ -122,7 +122,7 @@ def _feeds(body: typed.Block) -> list[typed.Feed]:
 def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[int]) -> None:
     target = probe.target
     name = f"kb{number}_{target.provider.name}"
-    line = module.place(probe.span).line
+    line = module.position(probe.span).line
     f = Function(name, target.provider.section(target), module.debug.subprogram(name, line))
     code = Code(module, f, target, MAKERS, shared_maps=shared)
     code.room.name = name

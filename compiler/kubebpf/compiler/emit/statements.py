@@ -7,6 +7,7 @@ from typing import Any
 
 from kubebpf.compiler.emit import aggregates, functions, loops, maps
 from kubebpf.compiler.emit.code import Code
+from kubebpf.compiler.emit.ir import const
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import VOID, sizeof
 from kubebpf.compiler.types.promote import is_scalar
@@ -65,10 +66,22 @@ def evaluate(code: Code, node: typed.Evaluate) -> None:
     value = node.value
     if isinstance(value, typed.Step) and isinstance(value.target, typed.ReadMap):
         maps.step_statement(code, value)
+    elif isinstance(value, typed.Call) and value.builtin.unused and node.discarded:
+        _unused(code, value)
     elif value.type == VOID or is_scalar(value.type):
         code.scalar(value)
     else:
         code.address(value)
+
+
+def _unused(code: Code, call: typed.Call) -> None:
+    """A call whose failure nobody asks for: it is counted, so that the run can tell of it."""
+    f = code.f
+    failed, done = f.label("failed"), f.label("done")
+    f.branch(f.compare("eq", code.scalar(call), const(0)), failed, done, likely=False)
+    f.place(failed)
+    code.count_failure(code.module.site(call.builtin.unused, call.span))
+    f.place(done)
 
 
 def if_(code: Code, node: typed.If) -> None:
