@@ -14,7 +14,7 @@ from support.workload import Workload
 
 pytestmark = pytest.mark.kernel
 GETPPID = "tracepoint:syscalls:sys_enter_getppid"
-CLOCK = 'config = { dummy_ts_map = "@ts" } '
+CLOCK = (("BPFTRACE_DUMMY_TS_MAP", "@ts"),)  # tseries takes the time from this map
 # (nanoseconds, value): three intervals of 10, a gap, and one that comes where the first was.
 FED = ((5, 3), (9, -7), (12, 4), (19, 1), (20, 9), (45, 6))
 
@@ -24,7 +24,7 @@ def series(how: str, fed: tuple[tuple[int, int], ...] = FED, intervals: int = 4)
     given = f', "{how}"' if how else ""
     function = f"tseries((int64)@v, 10, {intervals}{given})"
     body = " ".join(f"@ts = (uint64){time}; @v = (int64){value}; @ = {function};" for time, value in fed)
-    cell = run(f"{CLOCK} begin {{ {body} }}").cell("@")
+    cell = run(f"begin {{ {body} }}", environment=CLOCK).cell("@")
     assert isinstance(cell, Intervals)
     return points((10, intervals), how, cell)
 
@@ -77,11 +77,11 @@ def test_the_clock_is_the_wall_s() -> None:
 def test_programs_that_interrupt_each_other() -> None:
     """Fed by two providers, so that all updates are exchanges; begin and end follow one another here."""
     text = (
-        f'{CLOCK} begin {{ @ts = (uint64)5; @ = tseries(3, 10, 4, "sum"); @m = tseries(3, 10, 4, "min"); @low = min(-3); }}'
+        'begin { @ts = (uint64)5; @ = tseries(3, 10, 4, "sum"); @m = tseries(3, 10, 4, "min"); @low = min(-3); }'
         ' end { @ = tseries(4, 10, 4, "sum"); @m = tseries(-5, 10, 4, "min"); @ts = (uint64)45; @ = tseries(1, 10, 4, "sum");'
         ' @m = tseries(7, 10, 4, "min"); @low = min(-9); @low = min(2); }'
     )
-    ran = run(text)
+    ran = run(text, environment=CLOCK)
     assert ran.cell("@") == Intervals((Interval(4, 1, 1),))
     assert ran.cell("@m") == Intervals((Interval(4, 7, 1),))
     assert ran.cell("@low") == Extreme("min", -9)

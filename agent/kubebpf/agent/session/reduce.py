@@ -49,7 +49,7 @@ def _sum(layout: DAggregate, words: Words) -> Iterator[Cell]:
 def _extreme(layout: DAggregate, words: Words) -> Iterator[Cell | None]:
     # A CPU that never set its value has a 0, which cannot win; rows without any CPU are told apart by `set`.
     best = _plain(layout.kind, layout.signed, words[:, :, 0].max(axis=1))
-    used = words[:, :, 1].any(axis=1).tolist()
+    used: list[int] = words[:, :, 1].max(axis=1).tolist()
     return (Extreme(layout.kind, n) if any_set else None for n, any_set in zip(best.tolist(), used, strict=True))
 
 
