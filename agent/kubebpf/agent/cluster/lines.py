@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 
 from kubebpf.agent.cluster.identity import Identities
 from kubebpf.agent.cluster.report import Line
@@ -21,6 +23,8 @@ from kubebpf.agent.session.session import Session
 from kubebpf.compiler.artifact.decode import Resolver
 from kubebpf.compiler.artifact.manifest import Manifest
 from kubebpf.compiler.artifact.values import Cgroup
+
+NODE_USERS = Path("/proc/1/root/etc/passwd")  # of the node: the agent shares its pid namespace
 
 
 class ClusterResolver(NodeResolver):
@@ -40,9 +44,28 @@ class ClusterResolver(NodeResolver):
         known = self._identities.cgroup(id)
         return Cgroup(id, known.node, shown.path and known.path, known.pod, as_path=True)
 
+    def username(self, uid: int) -> str:
+        """The name of a user of the node: the agent's own image knows none of them."""
+        return node_users(NODE_USERS).get(uid) or super().username(uid)
+
     def _path(self, id: int) -> str:
         # The directory is kept current; the local mode's own walk through the tree is not needed.
         return self._identities.cgroup(id).path
+
+
+def node_users(passwd: Path) -> dict[int, str]:
+    """The users of a passwd file (passwd(5)), by number; none when it cannot be read."""
+    try:
+        return _users(passwd, passwd.stat().st_mtime_ns)
+    except OSError:
+        return {}
+
+
+@lru_cache(maxsize=1)
+def _users(passwd: Path, changed: int) -> dict[int, str]:
+    rows = [line.split(":") for line in passwd.read_text(errors="replace").splitlines()]
+    # Of two names of one number the first counts, as for getpwuid.
+    return {int(row[2]): row[0] for row in reversed(rows) if len(row) > 2 and row[2].isdecimal()}
 
 
 class Lines:

@@ -120,6 +120,7 @@ class Live:
         Raises:
             LibbpfError: a map cannot be read.
         """
+        self._resolver.settle()
         counters = self.session.counters()
         if self.full and not reason:
             reason, message = "ScopeFull", "more pods are selected than the object has room for: some are not counted"

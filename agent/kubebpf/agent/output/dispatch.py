@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from kubebpf.agent.output.joined import join_equal
 from kubebpf.agent.output.writers import Output
 from kubebpf.agent.session.ring import Record
 from kubebpf.agent.session.session import Session
@@ -44,8 +45,9 @@ def map_state(session: Session, name: str, resolver: Resolver, unset: bool = Fal
 
 
 def map_states(session: Session, resolver: Resolver, unset: bool = False) -> list[MapState]:
-    """All maps of the session, in the order of their names; `unset` as for `map_state`."""
-    return [map_state(session, name, resolver, unset) for name in sorted(schema.name for schema in session.manifest.maps)]
+    """All maps of the session, in the order of their names; `unset` as for `map_state`. For a report, equal keys become one."""
+    states = [map_state(session, name, resolver, unset) for name in sorted(schema.name for schema in session.manifest.maps)]
+    return states if unset else [join_equal(state) for state in states]
 
 
 class Dispatcher:

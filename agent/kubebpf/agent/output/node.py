@@ -63,6 +63,11 @@ class NodeResolver(PlainResolver):
         """A process made its first event: its mappings are read while they are there."""
         self._user.notice(pid)
 
+    def settle(self) -> None:
+        """Read the symbols of files that were only opened so far, so that none of a container's stays open."""
+        if "_user" in self.__dict__:
+            self._user.settle()
+
     def username(self, uid: int) -> str:
         """The user's name, or an empty string."""
         try:
