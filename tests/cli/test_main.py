@@ -16,7 +16,7 @@ def kubebpf(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run([KUBEBPF, *words], input=text, capture_output=True, text=True, check=False, timeout=60)
 
 
-@pytest.mark.parametrize("command", ["", "run", "check", "compile", "list", "operator", "agent"])
+@pytest.mark.parametrize("command", ["", "run", "check", "compile", "fmt", "list", "operator", "agent"])
 def test_every_command_has_help(command: str) -> None:
     done = kubebpf(*command.split(), "--help")
     assert done.returncode == 0

@@ -21,6 +21,7 @@ _COMMANDS = {
     "run": ("kubebpf.cli.run", "run", "Compile a program and run it on this machine's kernel."),
     "check": ("kubebpf.cli.check", "check", "Say what is wrong with a program; run nothing."),
     "compile": ("kubebpf.cli.compile", "compile_", "Write the object that nodes load."),
+    "fmt": ("kubebpf.cli.formatting", "fmt", "Print programs in canonical form, comments kept."),
     "list": ("kubebpf.cli.listing", "list_", "List probes and types of this kernel."),
     "operator": ("kubebpf.cli.services", "operator", "Run the operator of a cluster."),
     "agent": ("kubebpf.cli.services", "agent", "Run the agent of a node."),

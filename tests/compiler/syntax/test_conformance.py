@@ -14,6 +14,7 @@ import pytest
 
 from kubebpf.compiler.complaints.base import Report
 from kubebpf.compiler.complaints.render import render_all
+from kubebpf.compiler.syntax.formatter import format_program
 from kubebpf.compiler.syntax.parser import parse
 from kubebpf.compiler.syntax.printer import print_program
 from kubebpf.compiler.syntax.span import Source
@@ -31,6 +32,10 @@ def cases(name: str) -> list[dict[str, Any]]:
 def said(text: str) -> tuple[Program, str]:
     report = Report([Source("stdin", text)])
     return parse(report.sources[0], report), render_all(report)
+
+
+def tree_of(text: str) -> Program:
+    return said(text)[0]
 
 
 def programs() -> list[str]:
@@ -69,3 +74,6 @@ def test_accepted_programs_print_back() -> None:
         assert not complaints, printed
         assert again == tree, printed
         assert print_program(again) == printed
+        formatted = format_program(text, tree)
+        assert said(formatted)[0] == tree, formatted
+        assert format_program(formatted, tree_of(formatted)) == formatted

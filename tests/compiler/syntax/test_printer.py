@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from kubebpf.compiler.complaints.base import Report
 from kubebpf.compiler.complaints.render import render_all
 from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.syntax.formatter import format_program
 from kubebpf.compiler.syntax.parser import parse
 from kubebpf.compiler.syntax.printer import expression_text, print_program
 from kubebpf.compiler.syntax.providers import PROVIDERS
@@ -197,6 +200,40 @@ programs = st.builds(
     st.lists(functions, max_size=1).map(tuple),
     st.lists(probes, max_size=2).map(tuple),
 )
+
+
+FORMATTED = Path(__file__).parent / "formatted"
+
+
+def test_the_formatter_keeps_comments(parsed: Callable[[str], tree.Program]) -> None:
+    written, canonical = ((FORMATTED / name).read_text() for name in ("written.bt", "canonical.bt"))
+    assert format_program(written, parsed(written)) == canonical
+    assert format_program(canonical, parsed(canonical)) == canonical
+    assert parsed(canonical) == parsed(written)
+
+
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(programs, st.randoms(use_true_random=False))
+def test_formatting_keeps_the_tree_and_every_comment(program: tree.Program, random: Random) -> None:
+    lines = print_program(program).split("\n")
+    head = [i for i, line in enumerate(lines) if line.startswith("struct s")]
+    text, count = "", 0
+    for i, line in enumerate(lines):
+        comment = random.choice(["", " // one", "\n/* two\n  lines */", "\n\n"]) if i not in head else ""
+        count += "/" in comment
+        text += line + comment + "\n"
+    formatted = format_program(text, _parsed(text))
+    assert _parsed(formatted) == _parsed(text), formatted
+    assert format_program(formatted, _parsed(formatted)) == formatted
+    assert formatted.count("// one") + formatted.count("/* two") == count
+
+
+def _parsed(text: str) -> tree.Program:
+    report = Report([Source("text", text)])
+    found = parse(report.sources[0], report)
+    assert not report.complaints, text + render_all(report)
+    return found
 
 
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")

@@ -1,19 +1,15 @@
-"""getopt: options of the program, given behind `--` on the command line or in a manifest's spec.params. config: its settings."""
+"""getopt: options of the program, given behind `--` on the command line or in a manifest's spec.params."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.record import Builtin
 from kubebpf.compiler.complaints.parameters import OptionDiffers, OptionNeedsLiteral
-from kubebpf.compiler.options import Settings
-from kubebpf.compiler.passes.config import INTERNAL
 from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import BOOL, I64, U64, Bool, Record, String
-from kubebpf.compiler.types.promote import smallest_int
+from kubebpf.compiler.types.model import BOOL, I64, U64, Bool, String
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -74,21 +70,4 @@ def _consistent(t: Typing, node: tree.Call, name: str, default: str, description
     return True
 
 
-def _check_config(t: Typing, node: tree.Call) -> typed.Expr:
-    """`config()`: the settings as a record of constants."""
-    values = [(f.name, _setting(node, getattr(t.settings, f.name))) for f in fields(Settings) if f.name not in INTERNAL]
-    record = Record(tuple((name, value.type) for name, value in values))
-    return typed.MakeTuple(span=node.span, type=record, elements=tuple(value for _, value in values))
-
-
-def _setting(node: tree.Call, value: bool | int | str) -> typed.Expr:
-    match value:
-        case bool():
-            return typed.Constant(span=node.span, type=BOOL, value=int(value), literal=True)
-        case int():
-            return typed.Constant(span=node.span, type=smallest_int(value), value=value, literal=True)
-        case _:
-            return typed.Text(span=node.span, type=String(len(value.encode()) + 1), value=value.encode())
-
-
-ALL = (Builtin("getopt", _check_getopt, takes=(1, 3)), Builtin("config", _check_config))
+ALL = (Builtin("getopt", _check_getopt, takes=(1, 3)),)

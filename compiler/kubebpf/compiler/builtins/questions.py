@@ -12,6 +12,7 @@ from kubebpf.compiler.builtins.shapes import call, literal_string
 from kubebpf.compiler.complaints.helpers import AssertionFailed, NotAString, NotConstant
 from kubebpf.compiler.complaints.typing import NeedsMap, WrongArgument
 from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.passes.config import INTERNAL
 from kubebpf.compiler.passes.conversions import convert
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -122,19 +123,9 @@ def _check_default_length(t: Typing, node: tree.Call) -> typed.Expr:
     return typed.Constant(span=node.span, type=smallest_int(value), value=value, literal=True)
 
 
-# Upstream's settings that decide nothing here, with upstream's defaults.
-OTHERS: dict[str, int | str | bool] = {
-    "cache_user_symbols": "PER_PROGRAM",
-    "cpp_demangle": True,
-    "lazy_symbolication": False,
-    "log_size": 1_000_000,
-    "max_bpf_progs": 1024,
-}
-
-
 def _check_config(t: Typing, node: tree.Call) -> typed.Expr:
     """config(): the settings as a record of constants."""
-    found = {f.name: getattr(t.settings, f.name) for f in fields(t.settings)} | OTHERS
+    found = {f.name: getattr(t.settings, f.name) for f in fields(t.settings) if f.name not in INTERNAL}
     elements = tuple(_setting(node, value) for value in found.values())
     type_ = Record(tuple((name, e.type) for name, e in zip(found, elements, strict=True)))
     return typed.MakeTuple(span=node.span, type=type_, elements=elements)

@@ -8,14 +8,15 @@
         @[comm] = count();
     }
 
-Parsing the text gives an equal tree. Comments are not in the tree, so they are dropped.
+Parsing the text gives an equal tree. Comments are not in the tree, so they are dropped; the formatter puts them there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from textwrap import indent
+from typing import Any
 
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.attach_points import split
@@ -36,6 +37,26 @@ def print_program(program: tree.Program) -> str:
     """The whole program, a blank line between its pieces."""
     pieces = list(_pieces(program))
     return "\n\n".join(pieces) + "\n" if pieces else ""
+
+
+def piece_text(piece: tree.Node) -> str:
+    """One piece of a program, without a newline at the end."""
+    match piece:
+        case tree.CDefinition(text):
+            return text
+        case tree.Config():
+            return _config(piece)
+        case tree.Import():
+            return statement_text(piece)
+        case tree.MapDeclaration():
+            return _map_declaration(piece)
+        case tree.Macro():
+            return _macro(piece)
+        case tree.Function():
+            return _function(piece)
+        case tree.Probe():
+            return _probe(piece)
+    raise AssertionError(piece)
 
 
 def _pieces(program: tree.Program) -> Iterator[str]:
@@ -60,7 +81,7 @@ def _group(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _config(config: tree.Config) -> str:
-    return "config = " + _braces([f"{entry.name} = {_config_value(entry.value)};" for entry in config.entries])
+    return "config = " + _braces(_lines(config.entries, lambda entry: f"{entry.name} = {_config_value(entry.value)};"))
 
 
 def _config_value(value: int | bool | str) -> str:
@@ -123,8 +144,19 @@ def _braces(lines: list[str]) -> str:
     return "{\n" + indent("\n".join(lines), "\t") + "\n}" if lines else "{}"
 
 
+def _lines(nodes: Iterable[Any], text: Callable[[Any], str]) -> list[str]:
+    """The text of each node, comments beside one on its last line."""
+    lines: list[str] = []
+    for node in nodes:
+        if isinstance(node, tree.Comment) and node.beside and lines:
+            lines[-1] += f" {node.text}"
+        else:
+            lines.append(node.text if isinstance(node, tree.Comment) else text(node))
+    return lines
+
+
 def _block(block: tree.Block | tree.BlockExpr) -> str:
-    lines = list(map(statement_text, block.statements))
+    lines = _lines(block.statements, statement_text)
     if isinstance(block, tree.BlockExpr):
         lines.append(expression_text(block.value))
     return _braces(lines)

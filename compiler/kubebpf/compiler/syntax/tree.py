@@ -411,7 +411,18 @@ class Import(Node):
     path: str
 
 
-Statement = Block | ExprStatement | Discard | Assign | Let | If | While | For | Unroll | Break | Continue | Return | Import
+@dataclass(frozen=True, slots=True)
+class Comment(Node):
+    """A comment, `beside` the statement in front of it or on lines of its own; "" is a blank line. The formatter makes these; the
+    parser never does."""
+
+    text: str
+    beside: bool = False
+
+
+Statement = (
+    Comment | Block | ExprStatement | Discard | Assign | Let | If | While | For | Unroll | Break | Continue | Return | Import
+)
 
 
 # --- The program ------------------------------------------------------------------------------------------------------
