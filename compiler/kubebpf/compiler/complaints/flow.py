@@ -92,3 +92,11 @@ class OutsideProbe(Complaint):
 
     title: ClassVar[str] = "Builtin __builtin_{name} not supported outside probe"
     name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InForLoop(Complaint):
+    """Something of the program's context, asked for in a `for` body."""
+
+    title: ClassVar[str] = "'{name}' builtin is not allowed in a for-loop"
+    name: str

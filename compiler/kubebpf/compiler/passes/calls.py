@@ -20,8 +20,9 @@ from kubebpf.compiler.complaints.typing import (
     WrongArgumentCount,
 )
 from kubebpf.compiler.passes.c_definitions import macro
-from kubebpf.compiler.passes.functions import invoke, outside_probe
+from kubebpf.compiler.passes.functions import invoke
 from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.passes.places import refused_here
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 
@@ -66,7 +67,7 @@ def call(t: Typing, node: tree.Call) -> typed.Expr:
 
 def check(t: Typing, builtin: Builtin, node: tree.Call) -> typed.Expr:
     """What holds for every builtin, then its own check."""
-    if (refused := outside_probe(t, node, builtin.name)) is not None:
+    if (refused := refused_here(t, node, node.name, builtin.name)) is not None:
         return refused
     if not arguments_fit(t, builtin, node):
         return t.bad(node)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubebpf.compiler.complaints.flow import BadFunction, OutsideProbe, WrongParameter, WrongReturn
+from kubebpf.compiler.complaints.flow import BadFunction, WrongParameter, WrongReturn
 from kubebpf.compiler.complaints.typing import Redeclared, WrongArgumentCount
 from kubebpf.compiler.passes import casts
 from kubebpf.compiler.passes.conversions import convert, decay
@@ -20,9 +20,6 @@ from kubebpf.compiler.types.promote import fits, is_integral, join
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
-
-# What a probe hands over, and what names it: a function has none, because any probe may call it.
-OF_PROBES = frozenset(("arg0", "retval", "args", "ctx", "func", "probe", "probetype", "usdt_location"))
 
 
 def declare_functions(t: Typing, nodes: tuple[tree.Function, ...]) -> None:
@@ -146,13 +143,6 @@ def _argument(t: Typing, node: tree.Call, argument: tree.Expr | tree.TypeSyntax,
         complaint = WrongParameter(span=value.span, name=node.name, parameter=parameter.name, declared=declared, found=found)
         return t.bad(node, complaint)
     return convert(value, parameter.type)
-
-
-def outside_probe(t: Typing, node: tree.Call, name: str) -> typed.Expr | None:
-    """The complaint about a builtin that only probes have; None when it may stand here."""
-    if t.function is None or name not in OF_PROBES:
-        return None
-    return t.bad(node, OutsideProbe(span=node.span, name=node.name))
 
 
 def _refuse_recursion(t: Typing) -> None:

@@ -44,6 +44,15 @@ def _inside(t: Typing) -> Iterator[None]:
         t.loops -= 1
 
 
+@contextmanager
+def _inside_for(t: Typing) -> Iterator[None]:
+    t.fors += 1
+    try:
+        yield
+    finally:
+        t.fors -= 1
+
+
 def while_(t: Typing, node: tree.While) -> typed.Statement | None:
     """`while (c) { … }`."""
     t.complain(WhileDeprecated(span=node.span, help=_FOR))
@@ -112,7 +121,7 @@ def _handed_out(value: Type) -> Type:
 
 def _body(t: Typing, node: tree.For, element: Type | None) -> tuple[typed.Block, typed.Variable]:
     """The body with its variable, which lives no longer."""
-    with t.scope(), _inside(t):
+    with t.scope(), _inside(t), _inside_for(t):
         variable = t.declare(node.variable)
         if element is not None:
             slot = t.slot(variable)

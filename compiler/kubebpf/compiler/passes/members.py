@@ -23,6 +23,7 @@ from kubebpf.compiler.complaints.typing import (
 )
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.passes.places import refused_here
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import (
@@ -67,7 +68,8 @@ def field_access(t: Typing, node: tree.FieldAccess) -> typed.Expr:
 
 def _argument(t: Typing, node: tree.FieldAccess) -> typed.Expr:
     assert t.context is not None
-    return t.context.argument(t, node, node.name)
+    refused = refused_here(t, node.object, "args", "args")
+    return refused or t.context.argument(t, node, node.name)
 
 
 def struct_of(t: Type) -> Struct | None:

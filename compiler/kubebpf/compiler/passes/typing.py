@@ -77,6 +77,7 @@ class Typing:
     decisions: dict[tuple[object, ...], bool] = field(default_factory=dict)  # conditions that asked about types
     deciding: bool = False  # whether the next such condition is to be decided
     undecided: bool = False  # whether there was one in this round
+    fors: int = 0  # how many of them are `for`
     unresolved: Span | None = None  # the first read of this round of a variable that has no type
     _scopes: list[dict[str, typed.Variable]] = field(default_factory=list)
     _seen: dict[tuple[object, ...], int] = field(default_factory=dict)
