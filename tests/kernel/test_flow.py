@@ -136,10 +136,12 @@ def test_context_and_large_values_in_loops() -> None:
     """args and strings in loops of a program that has to spare its stack."""
     many = " ".join(f"$s{i} = str(0, 64); $v{i} = nsecs;" for i in range(12))
     used = " ".join(f"@[$s{i}, {i} + $i] = avg($v{i} > 0);" for i in range(12))
-    body = f"for ($i : 0..2) {{ $j = 0; while ($j++ < 2) {{ {used} @p[$nr] = count(); }} }} $k = 0; while ($k++ < 3) {{ @a[args.__syscall_nr] = count(); }}"
+    loops = f"for ($i : 0..2) {{ $j = 0; while ($j++ < 2) {{ {used} @p[$nr] = count(); }} }}"
+    body = f"$nr = args.__syscall_nr; {loops} $k = 0; while ($k++ < 3) {{ @a[args.__syscall_nr] = count(); }}"
     with running(f"tracepoint:syscalls:sys_enter_getppid /pid == {os.getpid()}/ {{ {many} {body} }}") as session:
         os.getppid()
     ran = result(session)
     assert set(ran.maps["@"].values()) == {Average(2, 2), Average(4, 4)}  # the keys 0 and 12, and those between
     assert len(ran.maps["@"]) == 13
-    assert list(ran.maps["@p"].values()) == [Count(4)]
+    assert (ran.maps["@p"].keys(), list(ran.maps["@p"].values())) == (ran.maps["@a"].keys(), [Count(4)])
+    assert list(ran.maps["@a"].values()) == [Count(3)]

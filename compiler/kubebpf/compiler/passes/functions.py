@@ -102,11 +102,11 @@ def returned(t: Typing, node: tree.Return, function: typed.Function) -> typed.St
     """`return e;` in a function."""
     value = None if node.value is None else decay(t.expr(node.value))
     if isinstance(value, typed.Bad):
-        return None
+        return typed.Return(span=node.span, value=None)
     found = VOID if value is None else value.type
     if (value is None) != (function.returns == VOID) or (value is not None and not _takes(function.returns, value)):
         t.complain(WrongReturn(span=node.span, name=function.name, declared=str(function.returns), found=str(found)))
-        return None
+        return typed.Return(span=node.span, value=None)
     return typed.Return(span=node.span, value=None if value is None else convert(value, function.returns))
 
 

@@ -68,7 +68,7 @@ def field_access(t: Typing, node: tree.FieldAccess) -> typed.Expr:
 
 def _argument(t: Typing, node: tree.FieldAccess) -> typed.Expr:
     assert t.context is not None
-    refused = refused_here(t, node.object, "args", "args")
+    refused = refused_here(t, node.object, f"args.{node.name}", "args")
     return refused or t.context.argument(t, node, node.name)
 
 
