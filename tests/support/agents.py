@@ -17,15 +17,20 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kubebpf.compiler.artifact.statement import KEYS_SECRET, TRUST_CONFIG_MAP, Grant, statement
+from kubebpf.operator.signing import Key, read_keys
 from support.controlplane import ApiError, ControlPlane, Object
 from support.processes import Server
 
 SYSTEM = "kubebpf-system"
 GROUP = "/apis/kubebpf.dev/v1alpha1"
+
+TEST_KEY = Key.make(datetime.now(UTC))
 
 _AGENT = (
     "import sys; from pathlib import Path; from kubebpf.agent.main import run; run(sys.argv[1], sys.argv[2], Path(sys.argv[3]))"
@@ -141,12 +146,29 @@ def compiled(cluster: ControlPlane, trace: Object, elf: bytes, digest: str = "")
         "observedGeneration": generation,
         "lastTransitionTime": "2026-11-22T12:00:00Z",
     }
-    status = {
-        "observedGeneration": generation,
-        "conditions": [condition],
-        "artifact": {"digest": digest, "configMap": config_map, "size": len(elf)},
-    }
+    unsafe = bool(trace["spec"].get("allowUnsafe"))
+    namespace = trace["metadata"].get("namespace", "")
+    grant = Grant(trace["metadata"]["uid"], generation, digest, namespace, unsafe)
+    artifact = {"digest": digest, "configMap": config_map, "size": len(elf), "unsafe": unsafe} | _signed(cluster, grant)
+    status = {"observedGeneration": generation, "conditions": [condition], "artifact": artifact}
     cluster.api("PATCH", f"{path_of(trace)}/status", {"status": status})
+
+
+def _signed(cluster: ControlPlane, grant: Grant) -> Object:
+    """Signed with the operator's key when there is an operator, else with the tests' own."""
+    path = f"/api/v1/namespaces/{SYSTEM}"
+    with suppress(ApiError):
+        found = cluster.api("GET", f"{path}/secrets/{KEYS_SECRET}")
+        return _sign(read_keys(found)[-1], grant)
+    with suppress(ApiError):
+        trusted = {f"{TEST_KEY.id}.pub": base64.b64encode(TEST_KEY.public).decode()}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": TRUST_CONFIG_MAP}, "data": trusted}
+        cluster.api("POST", f"{path}/configmaps", body)
+    return _sign(TEST_KEY, grant)
+
+
+def _sign(key: Key, grant: Grant) -> Object:
+    return {"key": key.id, "signature": base64.b64encode(key.private.sign(statement(grant))).decode()}
 
 
 def set_status(cluster: ControlPlane, trace: Object, **status: Any) -> None:

@@ -40,6 +40,7 @@ def run(
     kubeconfig: Path | str | None = None,
     cgroup_root: Path | str | None = None,
     allow_unsafe: bool = False,
+    trusted_keys: Path | str | None = None,
     log_format: str = "text",
     log_level: str = "INFO",
 ) -> int:
@@ -51,6 +52,7 @@ def run(
         kubeconfig: None: as the ServiceAccount of this pod.
         cgroup_root: the cgroup v2 mount, or a directory in it; None: found in /proc/self/mountinfo.
         allow_unsafe: whether programs with unsafe helpers may run here.
+        trusted_keys: a folder of public keys (*.pub) that are trusted instead of those that the operator publishes.
         log_format: text or json.
 
     Returns:
@@ -64,7 +66,8 @@ def run(
     except (NoCgroupMountError, LibbpfMissingError, ConfigException) as error:
         log.error("%s", error)
         return 1
-    settings = Settings(node_name, namespace, allow_unsafe, on_line=lambda name, line: print_line(name, node_name, line))
+    keys = Path(trusted_keys) if trusted_keys else None
+    settings = Settings(node_name, namespace, allow_unsafe, keys, lambda name, line: print_line(name, node_name, line))
     _serve(Agent(settings, api, directory), directory)
     return 0
 

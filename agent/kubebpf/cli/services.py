@@ -63,6 +63,11 @@ def operator(**options: Any) -> int:
     "--cgroup-root", type=click.Path(path_type=Path), help="The cgroup v2 mount, or a directory in it. [default: found]"
 )
 @click.option("--allow-unsafe", is_flag=True, help="Run programs with unsafe helpers here.")
+@click.option(
+    "--trusted-keys",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of public keys (*.pub) that may sign objects. [default: those that the operator publishes]",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", default="INFO", show_default=True)
 def agent(**options: Any) -> int:

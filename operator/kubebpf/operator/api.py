@@ -123,6 +123,26 @@ class Api:
         """Raises ConflictError when there is one of that name."""
         return await _call(self._core.create_namespaced_config_map, namespace, body)
 
+    async def get_config_map(self, namespace: str, name: str) -> Json:
+        """Raises GoneError when there is none."""
+        return await _call(self._core.read_namespaced_config_map, name, namespace)
+
+    async def replace_config_map(self, namespace: str, name: str, body: Json) -> Json:
+        """Put this in place of the present one, whatever it is."""
+        return await _call(self._core.replace_namespaced_config_map, name, namespace, body)
+
+    async def get_secret(self, namespace: str, name: str) -> Json:
+        """Raises GoneError when there is none."""
+        return await _call(self._core.read_namespaced_secret, name, namespace)
+
+    async def create_secret(self, namespace: str, body: Json) -> Json:
+        """Raises ConflictError when there is one of that name."""
+        return await _call(self._core.create_namespaced_secret, namespace, body)
+
+    async def replace_secret(self, namespace: str, body: Json) -> Json:
+        """Raises ConflictError when it has changed since it was read."""
+        return await _call(self._core.replace_namespaced_secret, body["metadata"]["name"], namespace, body)
+
     async def list_config_maps(self, namespace: str, label: str) -> list[Json]:
         """Those that have the label: their metadata only."""
         return await _list(self._metadata.list_namespaced_config_map, namespace, label_selector=label)

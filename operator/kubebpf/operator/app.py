@@ -119,10 +119,11 @@ class Operator:
         delay = 0.5
         while True:
             try:
+                await self._reconciler.signer.refresh()
                 await self._reconciler.objects.look()
                 return
             except ApiError as error:
-                logger.warning("the stored objects cannot be listed: %s; trying again", error)
+                logger.warning("keys and stored objects cannot be read: %s; trying again", error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 30.0)
 
@@ -131,6 +132,7 @@ class Operator:
         while True:
             young = False
             try:
+                await self._refresh_keys()
                 await self._find_vanished()
                 await self._remove_left_over_reports()
                 young = await self._collect_objects()
@@ -138,6 +140,11 @@ class Operator:
                 logger.warning("cleaning up: %s; trying again later", error)
             wait = self._config.collect_after + 0.5 if young else self._config.resync
             await self._wait_for_deletion(wait)
+
+    async def _refresh_keys(self) -> None:
+        if await self._reconciler.signer.refresh():
+            for uid in self._store.uids():
+                self._queue.mark(uid)
 
     async def _find_vanished(self) -> None:
         """Objects that were deleted while a watch was broken, and that it will therefore never report as deleted."""

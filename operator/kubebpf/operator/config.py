@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 
@@ -52,6 +53,8 @@ class Config:
         collect_after: seconds that an object without a trace is kept.
         identity: of this replica among others, the same after a restart of its container; empty: the host's name and something
             random.
+        key_lifetime: how long a key signs objects before a new one is made.
+        key_overlap: how long agents trust a key after its successor has begun to sign.
         election: the times of the election among replicas; None: this operator is alone and always leads.
     """
 
@@ -62,15 +65,24 @@ class Config:
     collect_after: float = 5.0
     limits: CompileLimits = field(default_factory=CompileLimits)
     identity: str = ""
+    key_lifetime: timedelta = timedelta(days=30)
+    key_overlap: timedelta = timedelta(hours=1)
     election: Terms | None = field(default_factory=Terms)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Config:
-        """KUBEBPF_NAMESPACE (default kubebpf-system), KUBEBPF_BTF, KUBEBPF_STATUS_INTERVAL in seconds, KUBEBPF_IDENTITY."""
+        """KUBEBPF_NAMESPACE (default kubebpf-system), KUBEBPF_BTF, KUBEBPF_STATUS_INTERVAL in seconds, KUBEBPF_IDENTITY,
+        KUBEBPF_KEY_LIFETIME and KUBEBPF_KEY_OVERLAP in seconds."""
         btf = environment.get("KUBEBPF_BTF")
         return cls(
             namespace=environment.get("KUBEBPF_NAMESPACE", "kubebpf-system"),
             btf=Path(btf) if btf else None,
             status_interval=float(environment.get("KUBEBPF_STATUS_INTERVAL", "15")),
             identity=environment.get("KUBEBPF_IDENTITY", ""),
+            key_lifetime=_seconds(environment, "KUBEBPF_KEY_LIFETIME", timedelta(days=30)),
+            key_overlap=_seconds(environment, "KUBEBPF_KEY_OVERLAP", timedelta(hours=1)),
         )
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+    return timedelta(seconds=float(environment[name])) if name in environment else default

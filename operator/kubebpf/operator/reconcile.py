@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from kubebpf.compiler.artifact.statement import Grant
 from kubebpf.operator.api import Api, ConflictError, GoneError, InvalidError
 from kubebpf.operator.compiling import Compiled, Compiler, Request
 from kubebpf.operator.conditions import COMPILED, read_condition
@@ -22,6 +23,7 @@ from kubebpf.operator.config import Config
 from kubebpf.operator.events import Recorder
 from kubebpf.operator.model import Json, Node, Report, Trace, is_int, parse_trace
 from kubebpf.operator.objects import Objects
+from kubebpf.operator.signing import Signature, Signer
 from kubebpf.operator.status import Artifact, Facts, Outcome, Refused, desired_status, next_look, warnings_in
 from kubebpf.operator.store import Store
 from kubebpf.operator.tally import Tally, take
@@ -38,6 +40,7 @@ class Look:
 
     trace: Trace
     outcome: Outcome = None
+    genuine: bool = False  # the outcome is this operator's own, not only what the status says
     compiled: Compiled | None = None
     facts: Facts | None = None
     status: Json = field(default_factory=dict)
@@ -58,11 +61,13 @@ class Reconciler:
     def __init__(self, config: Config, api: Api, store: Store, compiler: Compiler) -> None:
         self._config, self._api, self._store, self._compiler = config, api, store, compiler
         self.objects = Objects(api, config)
+        self.signer = Signer(api, config)
         self._recorder = Recorder(api)
         self._paces: dict[str, Pace] = {}
         self._steps: tuple[Callable[[Look], Awaitable[None]], ...] = (
             self._find_object,
             self._store_object,
+            self._sign_object,
             self._count_nodes,
             self._write_status,
             self._tell_events,
@@ -99,8 +104,8 @@ class Reconciler:
             look.outcome = Refused("InvalidSpec", "\n".join(trace.problems))
             return
         known = known_artifact(trace)
-        if known and self.objects.has(known.config_map):
-            look.outcome = known
+        if known and self.objects.has(known.config_map) and self.signer.verifies(_grant(trace, known), known.signature):
+            look.outcome, look.genuine = known, True
             return
         scoped = trace.key.scoped or trace.spec.selects_pods
         request = Request(trace.spec.program, scoped, trace.spec.allow_unsafe, trace.spec.args, trace.spec.params)
@@ -115,7 +120,14 @@ class Reconciler:
         if compiled is None:
             return
         name = await self.objects.keep(look.trace.key.uid, compiled.digest, compiled.elf)
-        look.outcome = Artifact(compiled.digest, name, len(compiled.elf), compiled.millis, compiled.warnings)
+        unsafe = bool(look.trace.spec and look.trace.spec.allow_unsafe)
+        look.outcome = Artifact(compiled.digest, name, len(compiled.elf), compiled.millis, compiled.warnings, unsafe=unsafe)
+        look.genuine = True
+
+    async def _sign_object(self, look: Look) -> None:
+        # What a status says and no key has signed is never signed: whoever wrote it may not be this operator.
+        if isinstance(look.outcome, Artifact) and look.genuine:
+            look.outcome = replace(look.outcome, signature=self.signer.sign(_grant(look.trace, look.outcome)))
 
     async def _count_nodes(self, look: Look) -> None:
         nodes, reports = self._store.all_nodes(), self._store.reports_of(look.trace.key.uid)
@@ -182,6 +194,11 @@ def _count(trace: Trace, outcome: Outcome, nodes: list[Node], reports: list[Repo
     return facts, desired_status(facts)
 
 
+def _grant(trace: Trace, artifact: Artifact) -> Grant:
+    key = trace.key
+    return Grant(key.uid, trace.generation, artifact.digest, key.namespace if key.scoped else "", artifact.unsafe)
+
+
 def known_artifact(trace: Trace) -> Artifact | None:
     """What the status says was compiled for this generation: after a restart nothing is compiled again."""
     said, condition = trace.status.get("artifact"), _compiled_condition(trace)
@@ -189,7 +206,9 @@ def known_artifact(trace: Trace) -> Artifact | None:
         return None
     try:
         warnings = warnings_in(str(condition.get("message", "")))
-        return Artifact(said["digest"], said["configMap"], said["size"], said["compileMillis"], warnings)
+        signature = Signature(said["key"], said["signature"]) if "signature" in said else None
+        unsafe = said.get("unsafe") is True
+        return Artifact(said["digest"], said["configMap"], said["size"], said["compileMillis"], warnings, signature, unsafe)
     except KeyError:
         return None
 

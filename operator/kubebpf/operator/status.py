@@ -28,6 +28,7 @@ from kubebpf.operator.conditions import (
 )
 from kubebpf.operator.model import Json, Trace, TraceSpec, format_time, parse_time
 from kubebpf.operator.results import results_of
+from kubebpf.operator.signing import Signature
 from kubebpf.operator.tally import Tally
 
 GRACE = timedelta(seconds=30)  # for last reports after the end; an agent needs one interval and a write
@@ -37,17 +38,29 @@ NODE_ERROR_LIMIT = 400  # bytes of one node's message
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """The compiled object, as in `status.artifact`, and what the compiler warned of, which stands in the condition Compiled."""
+    """The compiled object, as in `status.artifact`, and what the compiler warned of, which stands in the condition Compiled.
+
+    Args:
+        signature: of the trace's right to run it.
+        unsafe: whether that right includes unsafe helpers.
+    """
 
     digest: str
     config_map: str
     size: int
     compile_millis: int
     warnings: str = ""
+    signature: Signature | None = None
+    unsafe: bool = False
 
     def write(self) -> Json:
         """The JSON form."""
-        return {"digest": self.digest, "configMap": self.config_map, "size": self.size, "compileMillis": self.compile_millis}
+        said = {"digest": self.digest, "configMap": self.config_map, "size": self.size, "compileMillis": self.compile_millis}
+        if self.unsafe:
+            said["unsafe"] = True
+        if self.signature:
+            said |= {"key": self.signature.key, "signature": self.signature.value}
+        return said
 
 
 @dataclass(frozen=True, slots=True)

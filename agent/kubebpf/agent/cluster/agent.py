@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError
 from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
@@ -28,6 +29,7 @@ from kubebpf.agent.cluster.objects import Objects, RefusedError, check_allowed, 
 from kubebpf.agent.cluster.part import Part
 from kubebpf.agent.cluster.report import Line, Phase, State, interval_seconds, report_status
 from kubebpf.agent.cluster.trace import Trace, TraceName, Uid, format_time
+from kubebpf.agent.cluster.trust import Trust, UntrustedError
 from kubebpf.agent.cluster.watch import Change, Watch
 from kubebpf.agent.cluster.writer import ReportWriter, Target
 from kubebpf.agent.pods.directory import PodDirectory
@@ -47,12 +49,14 @@ class Settings:
         node: the node's name.
         namespace: where the operator keeps objects, and where reports of ClusterBpfTraces live.
         allow_unsafe: whether programs with unsafe helpers may run on this node.
+        trusted_keys: a folder of public keys that are trusted instead of those that the operator publishes.
         on_line: gets every printed line.
     """
 
     node: str
     namespace: str
     allow_unsafe: bool = False
+    trusted_keys: Path | None = None
     on_line: Callable[[TraceName, Line], None] = lambda name, line: None
 
 
@@ -78,6 +82,7 @@ class Agent:
         self._settings, self._api, self._directory = settings, api, directory
         self._known = Known(settings.node, directory)
         self._objects = Objects(api, settings.namespace)
+        self._trust = Trust(api, settings.namespace, settings.trusted_keys)
         self._writer = ReportWriter(api)
         # One: programs are verified one after the other anyhow, and a node has other work to do.
         self._loader = ThreadPoolExecutor(1, "loader")
@@ -237,6 +242,7 @@ class Agent:
 
     def _load(self, trace: Trace, identity: Identity) -> None:
         try:
+            self._trust.check(trace, identity.digest)
             artifact = self._objects.fetch(trace.config_map or "", identity.digest)
             check_allowed(artifact, trace, self._settings.allow_unsafe)
             live = attach(trace, identity, artifact, self._directory, self._settings.node)
@@ -287,7 +293,11 @@ class Agent:
             return
         if part.live is not None:
             self._drop(part, part.live)
-        part.settled = loaded.identity
+        if isinstance(error, UntrustedError):
+            # The operator may sign again, with a newer key, without a new generation.
+            part.retry_at = time.monotonic() + part.backoff.next()
+        else:
+            part.settled = loaded.identity
         reason, message = (error.reason, str(error)) if isinstance(error, RefusedError) else why(error)
         log.error("%s: %s: %s", part.trace.name, reason, message, exc_info=error if reason == "AgentError" else None)
         self._write(part, _idle(loaded.identity, "Failed", reason, message))

@@ -90,7 +90,7 @@ def check_allowed(artifact: Artifact, trace: Trace, allow_unsafe: bool) -> None:
     manifest = artifact.manifest
     if trace.selects_pods and not manifest.scoped:
         raise RefusedError("ScopeMissing", "the object has no scope, and this trace may not see every process of the node")
-    if manifest.unsafe and not (allow_unsafe and trace.allow_unsafe):
+    if manifest.unsafe and not (allow_unsafe and trace.allow_unsafe and trace.unsafe_granted):
         raise RefusedError("UnsafeNotAllowed", f"the program calls {', '.join(manifest.unsafe)}: not allowed here")
 
 

@@ -50,6 +50,8 @@ class Trace:
 
     Args:
         digest, config_map: of the object; None until it is compiled for this generation.
+        signature, signing_key: of the operator's grant, base64, and the name of its key.
+        unsafe_granted: whether the grant is said to include unsafe helpers; believed only with the signature.
         started_at, completed_at: when the first node attached, when the operator ended the trace.
         duration: seconds; None: no end.
         interval: seconds between two reports.
@@ -61,6 +63,9 @@ class Trace:
     generation: int
     digest: str | None = None
     config_map: str | None = None
+    signature: str = ""
+    signing_key: str = ""
+    unsafe_granted: bool = False
     node_selector: dict[str, str] = field(default_factory=dict)
     pod_selector: Selector = field(default_factory=Selector)
     containers: frozenset[str] = frozenset()
@@ -104,6 +109,9 @@ class Trace:
             generation=generation,
             digest=artifact.get("digest"),
             config_map=artifact.get("configMap"),
+            signature=artifact.get("signature") or "",
+            signing_key=artifact.get("key") or "",
+            unsafe_granted=artifact.get("unsafe") is True,
             node_selector=target.get("nodeSelector") or {},
             pod_selector=Selector.from_object(target.get("podSelector") or {}),
             containers=frozenset(target.get("containers") or ()),
