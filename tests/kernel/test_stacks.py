@@ -113,7 +113,9 @@ def test_ustack_by_build_id(tmp_path: Path) -> None:
 
 def test_kstack_begins_in_the_system_call(tmp_path: Path) -> None:
     program = build("pie", tmp_path)
-    body = "@[kstack] = count(); print(kstack); print(kstack(perf, 2)); print(kstack(raw)); print(len(kstack(2))); print(kstack(0));"
+    body = (
+        "@[kstack] = count(); print(kstack); print(kstack(perf, 2)); print(kstack(raw)); print(len(kstack(2))); print(kstack(0));"
+    )
     with started(program.path) as process:
         with running(f"{CALL} /pid == {process.pid}/ {{ {body} }}") as session:
             process.go()

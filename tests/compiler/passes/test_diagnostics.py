@@ -12,6 +12,7 @@ import pytest
 
 from kubebpf.compiler.complaints import macros as macro_complaints
 from kubebpf.compiler.complaints import parameters as parameter_complaints
+from kubebpf.compiler.complaints import stacks as stack_complaints
 from kubebpf.compiler.complaints import typing as typing_complaints
 from kubebpf.compiler.complaints.base import Complaint
 from kubebpf.compiler.complaints.render import render_all
@@ -43,7 +44,15 @@ def test_every_diagnostic_has_an_example(small: KernelView) -> None:
     shown = {type(complaint) for path in PROGRAMS for complaint in compilation(path, small).report}
     kinds = {
         kind
-        for module in (typing_complaints, macro_complaints, parameter_complaints, config, declarations, unstable)
+        for module in (
+            typing_complaints,
+            macro_complaints,
+            parameter_complaints,
+            stack_complaints,
+            config,
+            declarations,
+            unstable,
+        )
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Complaint) and kind is not Complaint and kind.__module__ == module.__name__
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pwd
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +39,10 @@ class NodeResolver(PlainResolver):
 
     def __init__(self, manifest: Manifest) -> None:
         super().__init__(manifest.strings, manifest.config.str_trunc_trailer)
+        # Ready before the first event: what is imported then, a short-lived process does not wait for.
+        if any(event.kind == "process" for event in manifest.events):
+            _ = self._user
+        self._demangles = manifest.config.cpp_demangle
         self._paths: dict[int, str] = {}
 
     def ksym(self, address: int) -> str:
@@ -47,7 +52,7 @@ class NodeResolver(PlainResolver):
 
     def usym(self, address: int, pid: int, probe: int) -> str:
         """The name of the function of a process that holds the address, or the number."""
-        place = self._user.find(pid, address)
+        place = self._user_place(pid, address)
         return place.name if place else super().usym(address, pid, probe)
 
     def stack(self, kind: str, mode: str, addresses: Sequence[int], pid: int, probe: int) -> str:
@@ -55,7 +60,7 @@ class NodeResolver(PlainResolver):
         if mode == "raw":
             return stack_lines(mode, addresses, [""] * len(addresses))
         user = kind == "ustack"
-        places = [self._user.find(pid, address) if user else self._kernel.find(address) for address in addresses]
+        places = [self._user_place(pid, address) if user else self._kernel.find(address) for address in addresses]
         frame = _frame_with_module if user and mode == "perf" else _frame
         return stack_lines(mode, addresses, [frame(a, place) for a, place in zip(addresses, places, strict=True)])
 
@@ -104,6 +109,14 @@ class NodeResolver(PlainResolver):
     def _starts(self) -> dict[str, int]:
         """When each clock was 0, in nanoseconds since 1970."""
         return {mode: time.time_ns() - time.clock_gettime_ns(clock) for mode, clock in _CLOCKS.items()}
+
+    def _user_place(self, pid: int, address: int) -> Place | None:
+        place = self._user.find(pid, address)
+        if place is None or not self._demangles or not place.name.startswith("_Z"):
+            return place
+        from kubebpf.agent.symbols.names import readable
+
+        return replace(place, name=readable(place.name))
 
     # numpy is for programs with symbols.
     @cached_property

@@ -17,9 +17,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from kubebpf.agent.symbols.elf import BadImageError, Image, Symbols
 from kubebpf.agent.symbols.mappings import DELETED, Mapping
+
+if TYPE_CHECKING:
+    from kubebpf.agent.symbols.elf import Image, Symbols
 
 LIMIT_BYTES = 96 << 20  # of all symbol tables
 OPEN = 64  # files at a time
@@ -51,6 +54,9 @@ class File:
         """Read the symbols, if that was not done yet."""
         if self._fd < 0:
             return
+        # Opening has to be quick, and numpy is not.
+        from kubebpf.agent.symbols.elf import BadImageError, Image
+
         fd, self._fd = self._fd, -1
         try:
             with closing(_map(fd)) as data:
@@ -79,6 +85,8 @@ class File:
 
     def _debug(self, image: Image) -> Symbols | None:
         """The symbols of the debug file, if there is one that belongs to this file."""
+        from kubebpf.agent.symbols.elf import BadImageError, Image
+
         for path in debug_paths(image, self.path):
             # A container may have its own; the node's serve binaries of the node's distribution.
             for place in (self._root / path.lstrip("/"), Path(path)):

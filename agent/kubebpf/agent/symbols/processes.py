@@ -13,12 +13,15 @@ from collections import OrderedDict
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kubebpf.agent.symbols.elf import BadImageError, Image, Symbols
 from kubebpf.agent.symbols.files import Files
 from kubebpf.agent.symbols.mappings import Mapping, Mappings
 from kubebpf.agent.symbols.perfmap import PerfMap, read_perf_map
 from kubebpf.agent.symbols.place import Place
+
+if TYPE_CHECKING:
+    from kubebpf.agent.symbols.elf import Image, Symbols
 
 PROCESSES = 2048  # remembered, living and ended
 SNAPSHOTS = 4  # of one process: exec and dlclose replace mappings that earlier events still mean
@@ -176,6 +179,8 @@ def _vdso_find(offset: int) -> tuple[str, int] | None:
 @cache
 def _vdso() -> tuple[Image | None, Symbols | None]:
     """This process's own vdso: the kernel maps the same one into all."""
+    from kubebpf.agent.symbols.elf import BadImageError, Image
+
     with suppress(OSError, ValueError, BadImageError):
         rows = Mappings.parse(Path("/proc/self/maps").read_bytes()).rows
         row = next(row for row in rows if row.path == VDSO)

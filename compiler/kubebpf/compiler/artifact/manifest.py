@@ -182,6 +182,7 @@ class Config:
     print_maps_on_exit: bool = True
     missing_probes: str = "error"
     stack_mode: str = "bpftrace"
+    cpp_demangle: bool = True
     ring_pages: int = 0  # 0: the node decides
 
 

@@ -111,7 +111,7 @@ def _shape(t: Typing, node: tree.Call) -> tuple[str, int] | None:
 def _mode(t: Typing, node: tree.Call, argument: tree.Expr | tree.TypeSyntax) -> str | None:
     if isinstance(argument, tree.Identifier) and argument.name in MODES:
         return argument.name
-    found = f"'{argument.name}'" if isinstance(argument, tree.Identifier) else "that is no name"
+    found = f"'{argument.name}'" if isinstance(argument, tree.Identifier) else "a value"
     t.complain(UnknownStackMode(span=argument.span, name=node.name, found=found, modes=", ".join(MODES)))
     return None
 

@@ -12,7 +12,7 @@ from kubebpf.compiler.complaints.base import Complaint
 class UnknownStackMode(Complaint):
     """`kstack(bob)`."""
 
-    title: ClassVar[str] = "{name}: unknown stack mode {found}. Known modes: {modes}"
+    title: ClassVar[str] = "{name}: {found} is no stack mode. Known modes: {modes}"
     name: str
     found: str
     modes: str

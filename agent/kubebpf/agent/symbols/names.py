@@ -1,0 +1,28 @@
+"""Names of functions as their source spells them.
+
+readable("_ZN2ns1fEi")                          -> "ns::f(int)"
+readable("_ZN4core3fmt5Write17h0123456789abcdefE")   -> "core::fmt::Write": what Rust adds tells builds apart, not functions
+readable("main")                                -> "main"
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from kubebpf.agent.libbpf.demangle import NoDemanglerError, demangled
+
+_RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
+
+
+@lru_cache(maxsize=1 << 14)
+def readable(name: str) -> str:
+    """A mangled name in full; any other name, and all names where the C++ library is not installed, as they are."""
+    if not name.startswith("_Z"):
+        return name
+    mangled, dot, clone = name.partition(".")  # `.cold`, `.part.0`: pieces that the compiler cut off
+    try:
+        found = demangled(mangled)
+    except NoDemanglerError:
+        return name
+    return _RUST_HASH.sub("", found) + dot + clone if found else name
