@@ -22,17 +22,20 @@ GETPPID = "tracepoint:syscalls:sys_enter_getppid"
 @pytest.mark.parametrize(
     ("call", "number"),
     [
-        ('signal("SIGTERM")', signal.SIGTERM),
+        ('signal("SIGKILL")', signal.SIGKILL),
         ('signal("usr1")', signal.SIGUSR1),
         ("signal(2)", signal.SIGINT),
         ("signal($n)", signal.SIGUSR2),
-        ('signal_thread({ "SIGTERM" })', signal.SIGTERM),
-        ("signal_thread((uint64)15)", signal.SIGTERM),
+        ('signal_thread({ "SIGHUP" })', signal.SIGHUP),
+        ("signal_thread((uint64)14)", signal.SIGALRM),
     ],
 )
 def test_signal(call: str, number: int) -> None:
     work = Workload.start("--getppid", 1, "--forever")
-    with running(f"{GETPPID} /pid == {work.pid}/ {{ $n = rand >= 0 ? {signal.SIGUSR2} : 1; {call}; }}", unsafe=True):
+    with (
+        running(f"{GETPPID} /pid == {work.pid}/ {{ $n = rand >= 0 ? {signal.SIGUSR2} : 1; {call}; }}", unsafe=True),
+        work.process,
+    ):
         work.begin()
         assert work.process.wait(timeout=10) == -number
 
