@@ -102,6 +102,15 @@ class Debug:
         )
         return self.add(f"!DIGlobalVariableExpression(var: !{variable}, expr: !DIExpression())")
 
+    def declaration(self, name: str, returns: int | None, parameters: tuple[int, ...]) -> int:
+        """A function that is defined elsewhere; None returns nothing."""
+        types = ", ".join(["null" if returns is None else f"!{returns}", *(f"!{p}" for p in parameters)])
+        subroutine = self.add(f"!DISubroutineType(types: !{{{types}}})")
+        return self.add(
+            f'!DISubprogram(name: "{name}", scope: !{self.file}, file: !{self.file}, line: 1, type: !{subroutine}, '
+            "flags: DIFlagPrototyped, spFlags: DISPFlagOptimized)"
+        )
+
     def subprogram(self, name: str, line: int) -> int:
         """A program's function. Its one parameter has a name, without which the kernel refuses the FUNC_PROTO
         (btf_func_proto_check)."""

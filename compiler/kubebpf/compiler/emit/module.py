@@ -15,7 +15,7 @@ from kubebpf.compiler.emit.relocations import Relocations
 from kubebpf.compiler.emit.target import SUFFIX
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.syntax.span import Position, Source, Span
-from kubebpf.compiler.types.model import Aggregate, Type, round_up, sizeof
+from kubebpf.compiler.types.model import Aggregate, Pointer, Type, Void, round_up, sizeof
 from kubebpf.compiler.types.typed import MapInfo
 
 RING_BYTES = 1 << 18  # a default that libbpf loads as it is; the node may change it before the load
@@ -199,6 +199,18 @@ class Module:
             number = self.debug.external(name, self.relocations.declared(kind))
             self._variables.add(name)
             self._globals.append(f'@{name} = external dso_local constant i64, section ".ksyms", align 8, !dbg !{number}')
+        return f"@{name}"
+
+    def kernel_function(self, name: str, returns: Type, *parameters: Type) -> str:
+        """The symbol of a kernel function that programs may call (a kfunc), which libbpf finds in the node's BTF; a node without
+        it refuses the object, naming it. `returns` is Void or a pointer."""
+        if name not in self._variables:
+            self._variables.add(name)
+            types = tuple(self.relocations.of(p) for p in parameters)
+            number = self.debug.declaration(name, None if isinstance(returns, Void) else self.relocations.of(returns), types)
+            takes = ", ".join("ptr" if isinstance(p, Pointer) else f"i{sizeof(p) * 8}" for p in parameters)
+            gives = "void" if isinstance(returns, Void) else "ptr"
+            self._globals.append(f'declare !dbg !{number} {gives} @{name}({takes}) section ".ksyms"')
         return f"@{name}"
 
     # -- callbacks -----------------------------------------------------------------------------------------------------

@@ -108,6 +108,14 @@ class Relocations:
         local.indices[member.name] = len(local.members) - 1
         return local.indices[member.name]
 
+    def of(self, t: Type) -> int:
+        """A type of a kernel function's prototype: pointers keep what they point to."""
+        return (
+            self.debug.pointer(self.local(t.target).number)
+            if isinstance(t, Pointer) and isinstance(t.target, Struct)
+            else self._type(t)
+        )
+
     def declared(self, t: Type) -> int:
         """A type of the same kind, for a variable whose members nobody reads."""
         if not isinstance(t, Struct):
