@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from support.programs import checked, codes
+from kubebpf.agent.session.options import Options
+from support.programs import checked, codes, result, running
 
 pytestmark = pytest.mark.kernel
 KUBEBPF = str(Path(sys.executable).with_name("kubebpf"))
@@ -152,3 +153,21 @@ def test_what_failed_in_the_kernel_is_told_with_its_place() -> None:
     *_, last = (json.loads(line) for line in ran(FAULTS, "-q", "-k", "-f", "json")[0].splitlines())
     assert last["type"] == "helper_error"
     assert (last["helper"], last["msg"], last["line"]) == ("probe_read_kernel_str", os.strerror(-last["retcode"]), 1)
+
+
+def test_exit_stops_the_programs_at_once() -> None:
+    """However late user space hears of it: the interval would run hundreds of times before that."""
+    out, _ = ran(
+        'i:us:10 { @n = count(); printf("%d;", 5); exit(4); print(6); } end { print(7); }', "-q", "--no-warnings", code=4
+    )
+    assert out == "5;7\n\n\n@n: 1\n"
+    assert ran("begin { exit(3); } i:us:10 { print(5); } end { print(7); }", "-q", code=3)[0].startswith("7\n")
+
+
+def test_exit_is_heard_of_when_the_ring_is_full() -> None:
+    text = f'begin {{ unroll(8) {{ print("{"x" * 1000}"); }} exit(9); }} interval:s:100 {{ exit(); }}'
+    with running(text, options=Options(ring_bytes=4096)) as session:
+        pass
+    assert result(session).counters.lost > 0
+    assert session.exit is not None
+    assert session.exit.code == 9

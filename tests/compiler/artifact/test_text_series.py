@@ -1,5 +1,7 @@
 """The graph of a time series against what bpftrace 0.27.1 drew."""
 
+import pytest
+
 from kubebpf.compiler.artifact.cells import Interval, Intervals
 from kubebpf.compiler.artifact.text_series import points, series_text
 
@@ -55,3 +57,16 @@ def test_no_interval() -> None:
 def test_only_the_newest_intervals_count_and_averages_are_divided() -> None:
     cell = Intervals((Interval(1, 9, 1), Interval(7, 11, 2), Interval(9, 3, 1)))
     assert points((1000, 3), "avg", cell) == [(7000, 5), (8000, None), (9000, 3)]
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "low", "high"),
+    [
+        (0, False, 0, 1), (0, True, -1, 1), (5, False, 4, 6), (-(2**63), True, -(2**63), 1 - 2**63),
+        (2**64 - 1, False, 2**64 - 2, 2**64 - 1), (2**63 - 1, True, 2**63 - 2, 2**63 - 1),
+    ],
+)  # fmt: skip
+def test_the_scale_of_equal_values_ends_with_the_type(value: int, signed: bool, low: int, high: int) -> None:
+    scale, _, line, *_ = series_text((10**9, 2), "", Intervals((Interval(5, value, 1),)), signed=signed, utc=True).splitlines()
+    assert scale.split() == [str(low), str(high)]
+    assert line.index("*") - len("00:00:05.000000000 ") == {low: 0, high: 52}.get(value, 26)

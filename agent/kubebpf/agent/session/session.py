@@ -36,12 +36,13 @@ from kubebpf.agent.session.points import Node, Point, Target, number
 from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.decode import Resolver
-from kubebpf.compiler.artifact.manifest import CONSTANTS, RING, SCOPE, SITES, Attach, MapSchema
+from kubebpf.compiler.artifact.manifest import CONSTANTS, ENDED, RING, SCOPE, SITES, Attach, MapSchema
 
 if TYPE_CHECKING:
     from kubebpf.agent.session.maps import MapState
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_FIRST = bytes(4)
 _ONE = (1).to_bytes(8, "little")
 
 
@@ -134,7 +135,17 @@ class Session:
         """
         if self._ring is not None:
             self._pending += self._ring.poll(0 if self._pending else max(0, int(timeout_s * 1000))) or self._ring.consume()
-        return self._taken()
+        ended = self._ended()
+        if ended and self._ring is not None:
+            self._drain()  # the event was sent before the word was written
+        records = self._taken()
+        self.exit = self.exit or (Exit(ended - 1) if ended else None)
+        return records
+
+    def _ended(self) -> int:
+        """The word of exit(), whose event is lost when there was no room for it; 0 as long as nothing called it."""
+        word = None if self.exit else self._held().maps.get(ENDED)
+        return int.from_bytes(word.lookup(_FIRST) or b"", "little") if word else 0
 
     def finish(self) -> list[Record]:
         """Detach, run the end programs, take the records that are left.

@@ -21,6 +21,7 @@ SYMBOLS = "kb_symbols"  # HASH, u64 attach cookie -> s64 each: how far behind th
 SCOPE = "kb_scope"  # HASH, u64 cgroup id -> u64; present only in scoped objects
 PROCESSES = "kb_processes"  # LRU_HASH, u64 process id -> u64 address space; present only when user addresses are kept
 LAST_PROCESS = "kb_last_process"  # PERCPU_ARRAY of one {u64 address space, u64 process id}: the last one that was looked up
+ENDED = ".data.kb"  # {u64}: 0, or exit()'s code and one; present only in objects whose attached programs heed it
 CONSTANTS = ".rodata.kb"  # the map (ELF section) of the load-time constants
 
 

@@ -131,7 +131,7 @@ def _entry_text(state: MapState, entry: Entry, div: int) -> str:
         case Histogram() as cell:
             return f"{name}:\n{histogram_text(state.kind, state.params, cell, div)}\n"
         case Intervals() as cell:
-            return f"{name}:\n{series_text(state.params, state.how, cell)}\n"
+            return f"{name}:\n{series_text(state.params, state.how, cell, signed=state.signed)}\n"
         case cell:
             return f"{name}: {value_text(cell_value(state.kind, cell, div))}{_node_text(cell)}\n"
 

@@ -42,12 +42,12 @@ def points(params: tuple[int, ...], how: str, cell: Intervals) -> list[Point]:
     return [(epoch * length, values.get(epoch)) for epoch in range(min(values), newest + 1)]
 
 
-def series_text(params: tuple[int, ...], how: str, cell: Intervals, *, utc: bool = False) -> str:
+def series_text(params: tuple[int, ...], how: str, cell: Intervals, *, signed: bool = True, utc: bool = False) -> str:
     """The graph of a series; `<no data>` without a newline when it has no interval. Times are local unless `utc`."""
     rows = points(params, how, cell)
     if not rows:
         return "<no data>"
-    low, high = _bounds([value for _, value in rows if value is not None])
+    low, high = _bounds([value for _, value in rows if value is not None], signed)
     unit, digits = _unit(rows)
     head = f"hh:mm:ss.{unit}" if unit else "hh:mm:ss"
     margin = len("hh:mm:ss") + (digits + 1 if digits else 0)
@@ -56,9 +56,11 @@ def series_text(params: tuple[int, ...], how: str, cell: Intervals, *, utc: bool
     return f"{scale}{head:<{margin}} |{'_' * (WIDTH - 2)}|\n" + "".join(lines) + f"{'':{margin}} v{'_' * (WIDTH - 2)}v\n" + scale
 
 
-def _bounds(values: Sequence[int]) -> tuple[int, int]:
+def _bounds(values: Sequence[int], signed: bool) -> tuple[int, int]:
+    """The ends of the scale; of equal values their neighbours, as far as the type has some."""
     low, high = min(values), max(values)
-    return (low - 1, high + 1) if low == high else (low, high)
+    least, most = (-(1 << 63), (1 << 63) - 1) if signed else (0, (1 << 64) - 1)
+    return (max(low - 1, least), min(high + 1, most)) if low == high else (low, high)
 
 
 def _unit(rows: Sequence[Point]) -> tuple[str, int]:

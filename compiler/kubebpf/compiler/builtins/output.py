@@ -154,8 +154,14 @@ def _check_exit(t: Typing, node: tree.Call) -> typed.Expr:
 
 
 def _emit_exit(code: Code, node: typed.Call) -> Operand:
-    """The event, and then the program returns at once."""
-    send(code, "exit", node.span, node.arguments)
+    """The event, and then the program returns at once; no attached program begins behind it, however late user space hears of it.
+
+    The word is written behind the event: who sees it finds the event, or knows that there was no room for it.
+    """
+    status = code.scalar(node.arguments[0]) if node.arguments else const(0)
+    send(code, "exit", node.span, node.arguments, known=(status,))
+    if code.module.heeds_exit:
+        code.f.store(code.f.binary("add", status, const(1)), Operand("@kb_ended", "ptr"), align=8)
     code.f.jump(code.exit)
     return const(0)
 

@@ -20,17 +20,20 @@ from kubebpf.compiler.types.promote import is_scalar
 LOST = 0  # the site that counts events for which there was no room
 
 
-def send(code: Code, kind: str, span: Span, arguments: Sequence[typed.Expr] = (), **fields: object) -> m.Event:
+def send(
+    code: Code, kind: str, span: Span, arguments: Sequence[typed.Expr] = (), *, known: Sequence[Operand] = (), **fields: object
+) -> m.Event:
     """Send an event with these values.
 
     Args:
         kind: as the manifest names it.
         span: the call in the text.
+        known: the arguments, when they are numbers that were computed already.
         fields: further members of the manifest's Event.
     Returns: the layout.
     """
     # Numbers first, in the order of the text: what they call must not run while a reservation is held.
-    scalars = [code.scalar(a) if is_scalar(a.type) else None for a in arguments]
+    scalars = known if known and arguments else [code.scalar(a) if is_scalar(a.type) else None for a in arguments]
     # Statements inside a value may leave the program, which must not happen while a reservation is held: these are made before.
     held = [code.address(a) if has_statements(a) and not is_scalar(a.type) else None for a in arguments]
     made = [scalar or memory for scalar, memory in zip(scalars, held, strict=True)]

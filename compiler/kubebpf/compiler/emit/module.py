@@ -71,6 +71,7 @@ class Module:
     _variables: set[str] = field(default_factory=set)
     _texts: dict[bytes, str] = field(default_factory=dict)
     _constants_end: int = 0
+    heeds_exit: bool = False  # whether exit() stops the programs by a word that they look at
 
     def __post_init__(self) -> None:
         self.debug = Debug(self.source)
@@ -280,6 +281,9 @@ class Module:
         parts = self._maps()
         if self._constants_end:
             parts.append(self._constant_block())
+        if self.heeds_exit:
+            word = self.debug.global_variable("kb_ended", self.debug.base("unsigned long", 64, signed=False))
+            parts.append(f'@kb_ended = dso_local global i64 0, section "{m.ENDED}", align 8, !dbg !{word}')
         if self.zero_size:
             parts.append(f'@kb_zero = internal constant [{self.zero_size} x i8] zeroinitializer, section ".rodata", align 8')
         parts += self._globals

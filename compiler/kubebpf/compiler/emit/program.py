@@ -93,9 +93,17 @@ def build(
     for info in program.maps:
         module.schema(info)
     shared = _shared_maps(program)
+    module.heeds_exit = _heeds_exit(program)
     for number, probe in enumerate(program.probes):
         _program(module, probe, number, shared)
     return module, module.manifest(program.strings, program.unsafe, program.folded)
+
+
+def _heeds_exit(program: typed.Program) -> bool:
+    """Whether exit() is called while there are attached programs that would go on until user space has heard of it."""
+    nodes = (node for probe in program.probes for part in bodies((probe.predicate, probe.body)) for node in walk(part))
+    calls = any(isinstance(node, typed.Call) and node.builtin.name == "exit" for node in nodes)
+    return calls and any(probe.target.provider.stops for probe in program.probes)
 
 
 def _shared_maps(program: typed.Program) -> frozenset[int]:
@@ -144,6 +152,11 @@ def _body(code: Code, probe: typed.Probe) -> str:
     code.locate(probe.span)
     code.exit, code.leave = f.label("exit"), f.label("leave")
     f.store(const(0, "i32"), code.result, align=4)
+    if code.module.heeds_exit and probe.target.provider.stops:
+        going_on = f.label("going_on")
+        ended = f.load("i64", Operand("@kb_ended", "ptr"), align=8, volatile=True)
+        f.branch(f.compare("eq", ended, const(0)), going_on, code.leave, likely=True)
+        f.place(going_on)
     if code.module.options.scoped and probe.target.provider.scoped:
         _scope_predicate(code)
     f.place(f.label("start"))

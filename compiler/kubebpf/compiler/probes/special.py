@@ -23,5 +23,5 @@ def _section(target: Target) -> str:
     return "raw_tp"  # loaded as a raw tracepoint and run by BPF_PROG_TEST_RUN; attached to nothing
 
 
-BEGIN = Provider("begin", _check, _section, scoped=False, current_is_cause=False)
-END = Provider("end", _check, _section, scoped=False, current_is_cause=False)
+BEGIN = Provider("begin", _check, _section, scoped=False, current_is_cause=False, stops=False)
+END = Provider("end", _check, _section, scoped=False, current_is_cause=False, stops=False)
