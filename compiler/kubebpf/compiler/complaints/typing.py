@@ -82,6 +82,14 @@ class KeyMismatch(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoKey(Complaint):
+    """A key that is no value."""
+
+    title: ClassVar[str] = "The key of {name} has no value"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeyMissing(Complaint):
     """A keyed map used without a key."""
 

@@ -255,6 +255,20 @@ class KernelView:
         """vmlinux and the modules."""
         return (VMLINUX, *self._modules)
 
+    def type_names(self, keyword: str, others: Iterable[str] = ()) -> Iterator[str]:
+        """The names of all structs, unions or enums; those of typedefs, structs and some others when there is no keyword."""
+        kinds = {"struct": (Kind.STRUCT,), "union": (Kind.UNION,), "enum": (Kind.ENUM, Kind.ENUM64)}
+        yield from others if not keyword else ()
+        yield from self.program.names() if self.program else ()
+        for btf in self.all_btf():
+            yield from btf.names(*kinds.get(keyword, (Kind.TYPEDEF, Kind.STRUCT)))
+
+    def constant_names(self) -> Iterator[str]:
+        """The names of the program's macros, and of all enum constants."""
+        yield from self.program.macros() if self.program else ()
+        for btf in self.all_btf():
+            yield from (btf.raw.string(offset) for offset in btf.raw.constants)
+
     def alias(self, struct: Struct) -> str:
         """The typedef by which an anonymous struct can be named, "" when there is none."""
         return struct.source.alias(struct) if isinstance(struct.source, Btf) else ""

@@ -59,6 +59,11 @@ NAMES: dict[str, Type] = {
     "avg_t": Aggregate("avg"),
     "stats_t": Aggregate("stats"),
     "username_t": Resolved("username", 8),
+    "inet": Resolved("inet", 24),
+    "macaddr_t": Resolved("macaddr", 6),
+    "ksym_t": Resolved("ksym", 8),
+    "usym_t": Resolved("usym", 16),
+    **{f"u{kind}_t": Aggregate(kind, signed=False) for kind in ("min", "max", "sum", "avg", "stats")},
 }
 # C's spellings of the same, as programs that come from C write them.
 C_NAMES: dict[str, Type] = {
@@ -95,7 +100,8 @@ def type_of(t: Typing, node: tree.TypeSyntax) -> Type | None:
 def _named(t: Typing, node: tree.NamedType) -> Type | None:
     found = _lookup(t, node)
     if found is None:
-        t.complain(UnknownType(span=node.span, name=_spelling(node), help=did_you_mean(node.name, NAMES)))
+        near = did_you_mean(node.name, t.view.type_names(node.keyword, NAMES)) if t.final else ()
+        t.complain(UnknownType(span=node.span, name=_spelling(node), help=near))
     return found
 
 
@@ -125,6 +131,8 @@ def _array(t: Typing, node: tree.ArrayType) -> Type | None:
     if isinstance(node.element, tree.NamedType) and node.element.name in ("string", "buffer"):
         return String(n) if node.element.name == "string" else Buffer(n)
     element = type_of(t, node.element)
+    if isinstance(element, Resolved) and element.kind == "inet":
+        return element  # an address has room for both families, whatever length is written
     return element and Array(element, n)
 
 

@@ -10,8 +10,10 @@ from kubebpf.compiler.complaints.typing import UnusedMap
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.typing import Typing
 from kubebpf.compiler.syntax import tree
+from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Aggregate
 
+MOST_ENTRIES = (1 << 32) - 1  # max_entries of a map is a u32
 KINDS = ("hash", "lruhash", "percpuhash", "percpulruhash")
 
 
@@ -32,10 +34,17 @@ def declare_maps(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> No
         elif node.kind not in KINDS:
             help_ = did_you_mean(node.kind, KINDS) or (f"The kinds are {', '.join(KINDS)}.",)
             t.report.add(BadDeclaration(span=node.span, problem=f"Invalid bpf map type: {node.kind}", help=help_))
-        elif not isinstance(node.max_entries, tree.Integer) or node.max_entries.value <= 0:
-            t.report.add(BadDeclaration(span=node.span, problem="The size of a map must be a number above 0"))
+        elif not 0 < (size := _size(t, node.max_entries)) <= MOST_ENTRIES:
+            problem = f"The size of a map must be a number from 1 to {MOST_ENTRIES}"
+            t.report.add(BadDeclaration(span=node.span, problem=problem))
         else:
-            slots.kind, slots.max_entries, slots.span = node.kind, node.max_entries.value, node.span
+            slots.kind, slots.max_entries, slots.span = node.kind, size, node.span
+
+
+def _size(t: Typing, node: tree.Expr) -> int:
+    """A size as written, or as a `#define` or an enum gives it; 0 for what is no number."""
+    value = t.expr(node)
+    return value.value if isinstance(value, typed.Constant) else 0
 
 
 def check_declared(t: Typing, declarations: tuple[tree.MapDeclaration, ...]) -> None:

@@ -205,6 +205,8 @@ def arithmetic(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typ
             return t.bad(node, OperatorMismatch(span=node.span, op=op, left=str(left.type), right=str(right.type)))
     if isinstance(left, typed.Constant) and isinstance(right, typed.Constant) and left.literal and right.literal:
         return _folded(t, node, lambda: fold(op, left.value, right.value))  # type: ignore[arg-type]
+    if op not in ("<<", ">>", "-"):
+        _warn_of_signs(t, node, left, right)
     signed = _sign(t, left, right)
     operands_type = Int(64, signed)
     result = I64 if op == "-" else operands_type
@@ -254,16 +256,20 @@ def _comparison(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: ty
 
 def _compare_numbers(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
     signed = _sign(t, left, right)
-    if op in ORDER and _clash(t, left, right):
-        t.complain(MixedSigns(span=node.span, left=str(left.type), right=str(right.type)))
+    if op in ORDER:
+        _warn_of_signs(t, node, left, right)
     wide = Int(64, signed)
     pair = [e if isinstance(e.type, Pointer) else convert(e, wide) for e in (left, right)]
     return typed.Compare(span=node.span, type=BOOL, op=op, left=pair[0], right=pair[1], signed=signed)
 
 
-def _clash(t: Typing, left: typed.Expr, right: typed.Expr) -> bool:
-    a, b = as_int(left.type), as_int(right.type)
-    return a.signed != b.signed and a.bits == b.bits == 64 and not t.is_flexible(left) and not t.is_flexible(right)
+def _warn_of_signs(t: Typing, node: tree.Node, left: typed.Expr, right: typed.Expr) -> None:
+    """Say that a uint64 is taken for an int64, because the other operand is signed."""
+    if isinstance(left.type, Int) and isinstance(right.type, Int):
+        for one, other in ((left, right), (right, left)):
+            if not t.is_flexible(other) and t.loses_sign(one, other.type):
+                t.complain(MixedSigns(span=node.span, left=str(left.type), right=str(right.type)))
+                return
 
 
 def _compare_bytes(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:

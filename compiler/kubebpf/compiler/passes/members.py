@@ -34,6 +34,7 @@ from kubebpf.compiler.types.model import (
     Field,
     FunctionType,
     Int,
+    Origin,
     Pointer,
     Record,
     Space,
@@ -81,6 +82,7 @@ def struct_of(t: Type) -> Struct | None:
 
 def member(t: Typing, node: tree.Node, object_: typed.Expr, struct: Struct, name: str) -> typed.Expr:
     """The named field of a struct, found through anonymous members as in C."""
+    struct = _own(t, struct)
     found = find_field(struct, name)
     if found is None:
         names = [f.name for f in flat_fields(struct)]
@@ -89,6 +91,14 @@ def member(t: Typing, node: tree.Node, object_: typed.Expr, struct: Struct, name
     space = _space_of(object_)
     type_ = value_type(found.type, space)
     return typed.Member(span=node.span, type=type_, object=object_, struct=struct, field=found)
+
+
+def _own(t: Typing, struct: Struct) -> Struct:
+    """The program's own definition of a kernel struct, when it has one: it hides the kernel's."""
+    if t.view.program is None or struct.origin is not Origin.BTF or not struct.name:
+        return struct
+    own = t.view.program.struct(struct.name) if struct.kind == "struct" else t.view.program.union(struct.name)
+    return own or struct
 
 
 def _space_of(object_: typed.Expr) -> Space:

@@ -124,7 +124,7 @@ def _store(t: Typing, node: tree.Node, variable: typed.Variable, value: typed.Ex
         return None
     assert slot.type is not None
     variable.type = slot.type
-    return typed.SetVariable(span=node.span, variable=variable, value=convert(value, slot.type))
+    return typed.SetVariable(span=node.span, variable=variable, value=t.converted(value, slot.type))
 
 
 def _store_declared(t: Typing, node: tree.Node, variable: typed.Variable, value: typed.Expr) -> typed.Statement | None:
@@ -168,7 +168,7 @@ def _assign_map(t: Typing, node: tree.Assign, name: str, key: tree.Expr | None) 
         return None
     assert slot.type is not None
     info.value = slot.type
-    return typed.SetMap(span=node.span, map=info, key=typed_key, value=convert(value, slot.type))
+    return typed.SetMap(span=node.span, map=info, key=typed_key, value=t.converted(value, slot.type))
 
 
 def _map_value(t: Typing, node: tree.Assign, name: str) -> typed.Expr:

@@ -20,6 +20,8 @@ from kubebpf.compiler.complaints.typing import (
     KeyMismatch,
     KeyMissing,
     KeyUnexpected,
+    MixedSigns,
+    NoKey,
     NotBuiltYet,
     Unreachable,
     Unresolved,
@@ -36,7 +38,7 @@ from kubebpf.compiler.probes.registry import PROVIDERS
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import VOID, Aggregate, Int
+from kubebpf.compiler.types.model import VOID, Aggregate, FunctionType, Int, Type, Void
 
 if TYPE_CHECKING:
     from kubebpf.compiler.builtins.record import Builtin
@@ -201,6 +203,18 @@ class Typing:
             case _:
                 return False
 
+    def loses_sign(self, value: typed.Expr, wanted: Type) -> bool:
+        """Whether a uint64 becomes a signed number, which the program did not ask for by a cast."""
+        if not isinstance(value.type, Int) or not isinstance(wanted, Int):
+            return False
+        return wanted.signed and not value.type.signed and value.type.bits == 64 and not self.is_flexible(value)
+
+    def converted(self, value: typed.Expr, wanted: Type) -> typed.Expr:
+        """A value in the type of what it is stored in."""
+        if self.loses_sign(value, wanted):
+            self.complain(MixedSigns(span=value.span, left=str(value.type), right=str(wanted)))
+        return convert(value, wanted)
+
     # -- maps ----------------------------------------------------------------------------------------------------------
 
     def map(self, name: str, span: Span) -> typed.MapInfo:
@@ -240,6 +254,8 @@ class Typing:
         if isinstance(key, typed.Bad):
             return key
         key = decay(key)
+        if isinstance(key.type, Void | FunctionType):
+            return self.bad_expr(key, NoKey(span=key.span, name=name))
         if isinstance(key.type, Aggregate):
             return self.bad_expr(key, AggregateHasNoNumber(span=key.span, type=str(key.type)))
         slot = self.slots.map(name).key
@@ -248,7 +264,7 @@ class Typing:
         if slot.type is None:
             slot.grow(key, flexible=self.is_flexible(key))
         assert slot.type is not None
-        return convert(key, slot.type)
+        return self.converted(key, slot.type)
 
     def bad_expr(self, expr: typed.Expr, complaint: Complaint) -> typed.Bad:
         """As bad, for a place that is already typed."""
