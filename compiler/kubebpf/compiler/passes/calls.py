@@ -8,6 +8,7 @@ str(arg0, 16)  -> STR.check(...)
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.registry import BUILTINS
@@ -44,8 +45,9 @@ def identifier(t: Typing, node: tree.Identifier) -> typed.Expr:
     if constant is not None:
         enum, value = constant
         return typed.Constant(span=node.span, type=enum, value=value)
-    bare = [n for n, b in BUILTINS.items() if b.bare]
-    return t.bad(node, UnknownIdentifier(span=node.span, name=node.name, help=did_you_mean(node.name, bare)))
+    known = chain((n for n, b in BUILTINS.items() if b.bare), t.view.constant_names())
+    near = did_you_mean(node.name, known) if t.final else ()
+    return t.bad(node, UnknownIdentifier(span=node.span, name=node.name, help=near))
 
 
 def _numbered_argument(name: str) -> Builtin | None:
