@@ -63,11 +63,11 @@ def test_ustack_of_every_form_of_program(form: str, tmp_path: Path) -> None:
 def test_ustack_of_processes_that_ended_is_still_named_and_equal_ones_are_one_key(tmp_path: Path) -> None:
     program = build("pie", tmp_path)
     with running(f'{CALL} /comm == "pie"/ {{ @[ustack(4)] = count(); @h[ustack(4)] = hist(1); }}') as session:
-        resolver = NodeResolver(session.manifest)
+        resolver = NodeResolver(session.manifest)  # records mappings from here on
         for _ in range(2):
             with started(program.path) as process:
                 process.go()
-                printed(session, resolver)
+        # Nobody has looked at the processes yet.
         states = {state.name: state for state in map_states(session, resolver)}
         apart = {state.name: state for state in map_states(session, resolver, unset=True)}
     result(session)

@@ -108,6 +108,7 @@ class Run:
         runs_out = self.manner.dry or all(attach.provider in _AT_ONCE for attach in self.session.manifest.attaches)
         while True:
             busy = self._show(self.session.poll(0))
+            self.resolver.drain()
             if self.session.exit is not None or self.ends.reached or (runs_out and not busy):
                 return
             self._failures(_COUNTERS_S)

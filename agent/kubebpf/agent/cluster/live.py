@@ -99,6 +99,7 @@ class Live:
 
     def poll(self) -> list[Line]:
         """The lines that were printed since the last call."""
+        self._resolver.drain()
         return self._take(self.session.poll(0))
 
     def finish(self) -> list[Line]:

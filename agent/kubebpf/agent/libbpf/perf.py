@@ -14,11 +14,13 @@ from kubebpf.agent.libbpf.declarations import ffi
 from kubebpf.agent.libbpf.syscalls import perf_event_open
 
 HARDWARE, SOFTWARE, TRACEPOINT, BREAKPOINT = 0, 1, 2, 5  # enum perf_type_id
-CPU_CLOCK = 0  # enum perf_sw_ids
+CPU_CLOCK, DUMMY = 0, 9  # enum perf_sw_ids
 
 _CLOEXEC = 8  # PERF_FLAG_FD_CLOEXEC
 # Bits of perf_event_attr's flags.
 _DISABLED, _INHERIT, _FREQUENCY, _THREADS_ONLY = 1 << 0, 1 << 1, 1 << 10, 1 << 35
+_MAPPINGS, _COMM, _TASK, _SAMPLE_ID_ALL, _MAPPINGS_2, _COMM_EXEC = 1 << 8, 1 << 9, 1 << 13, 1 << 18, 1 << 23, 1 << 24
+_SAMPLE_TIME = 1 << 2  # PERF_SAMPLE_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,29 @@ def open_perf_event(event: PerfEvent, cpu: int, pid: int = -1) -> int:
     """
     attributes = ffi.new("struct perf_event_attr *", _attributes(event))
     return perf_event_open(attributes, pid, cpu, _CLOEXEC, f"perf event {event.type}/{event.config} on CPU {cpu}")
+
+
+def open_mapping_events(cpu: int) -> int:
+    """An event that counts nothing and records what processes map to run, their forks and execs, each with its time.
+
+    Args:
+        cpu: whose records; all processes.
+
+    Returns:
+        a file descriptor, closed on exec, whose memory is read by symbols/log.py.
+
+    Raises:
+        LibbpfError: perf_event_open(2) failed.
+    """
+    attributes = {
+        "type": SOFTWARE,
+        "size": ffi.sizeof("struct perf_event_attr"),
+        "config": DUMMY,
+        "sample_type": _SAMPLE_TIME,
+        "flags": _MAPPINGS | _COMM | _TASK | _SAMPLE_ID_ALL | _MAPPINGS_2 | _COMM_EXEC,
+    }
+    given = ffi.new("struct perf_event_attr *", attributes)
+    return perf_event_open(given, -1, cpu, _CLOEXEC, f"mapping events on CPU {cpu}")
 
 
 def _attributes(event: PerfEvent) -> dict[str, int]:

@@ -41,7 +41,7 @@ class NodeResolver(PlainResolver):
         super().__init__(manifest.strings, manifest.config.str_trunc_trailer)
         # Ready before the first event: what is imported then, a short-lived process does not wait for.
         if any(event.kind == "process" for event in manifest.events):
-            _ = self._user
+            self._user.watch()
         self._demangles = manifest.config.cpp_demangle
         self._paths: dict[int, str] = {}
 
@@ -67,6 +67,11 @@ class NodeResolver(PlainResolver):
     def notice(self, pid: int) -> None:
         """A process made its first event: its mappings are read while they are there."""
         self._user.notice(pid)
+
+    def drain(self) -> None:
+        """Take over what the kernel recorded of processes; to be called a few times a second."""
+        if "_user" in self.__dict__:
+            self._user.drain()
 
     def settle(self) -> None:
         """Read the symbols of files that were only opened so far, so that none of a container's stays open."""

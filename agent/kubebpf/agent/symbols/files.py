@@ -138,7 +138,7 @@ class Files:
     def of(self, mapping: Mapping, pid: int) -> File | None:
         """The file behind a mapping of a process; None when nobody can open it (any longer)."""
         if mapping.key not in self._files:
-            file = _opened(mapping, pid)
+            file = _opened(mapping, pid) or _found(mapping)
             if file is None and not Path(f"/proc/{pid}").exists():
                 return None  # another process may still show it
             self._files[mapping.key] = file
@@ -179,12 +179,26 @@ def _opened(mapping: Mapping, pid: int) -> File | None:
     return File(fd, mapping.path, root)
 
 
+def _found(mapping: Mapping) -> File | None:
+    """The file of a process that ended, by its path: here or on the node, and nothing but the very file."""
+    for root in (Path("/"), Path("/proc/1/root")):
+        with suppress(OSError):
+            fd = _open(root / mapping.path.lstrip("/"))
+            if _device(fd) == mapping.device and _is(fd, mapping):
+                return File(fd, mapping.path, root)
+            os.close(fd)
+    return None
+
+
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def _is(fd: int, mapping: Mapping) -> bool:
     """Whether a file is the mapped one. Overlays show another device in maps than in stat; there the path has to do."""
-    status = os.fstat(fd)
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    return device != mapping.device or status.st_ino == mapping.inode
+    return _device(fd) != mapping.device or os.fstat(fd).st_ino == mapping.inode
+
+
+def _device(fd: int) -> str:
+    device = os.fstat(fd).st_dev
+    return f"{os.major(device):02x}:{os.minor(device):02x}"

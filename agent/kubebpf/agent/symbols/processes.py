@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubebpf.agent.symbols.files import Files
+from kubebpf.agent.symbols.log import MappingLog
 from kubebpf.agent.symbols.mappings import Mapping, Mappings
 from kubebpf.agent.symbols.perfmap import PerfMap, read_perf_map
 from kubebpf.agent.symbols.place import Place
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 PROCESSES = 2048  # remembered, living and ended
 SNAPSHOTS = 4  # of one process: exec and dlclose replace mappings that earlier events still mean
 REFRESH_S = 1.0  # an unknown address makes the mappings be read again, so often at most
+DRAIN_S = 0.1
 PLACES = 1 << 16  # remembered for one process
 VDSO = "[vdso]"
 
@@ -42,7 +44,7 @@ class Process:
         self.pid, self._files = pid, files
         self._snapshots: list[Mappings] = []
         self._text = b""
-        self._read_at = 0.0
+        self._read_at = self._asked_at = 0.0
         self._born = b""
         self._inner = pid
         self._jit, self._jit_seen = PerfMap(), (0, 0)
@@ -78,6 +80,18 @@ class Process:
             self.look()
             place = self._places[address] = self._search(address)
         return place
+
+    @property
+    def asks_log(self) -> bool:
+        """Whether it is time to ask (again) what the kernel recorded of it."""
+        return time.monotonic() - self._asked_at > REFRESH_S
+
+    def recall(self, programs: list[Mappings]) -> None:
+        """Know these mappings, too: it ended before it was looked at, or ran something else before."""
+        self._asked_at = time.monotonic()
+        known = {mapping for mappings in self._snapshots for mapping in mappings.rows}
+        self._snapshots += [mappings for mappings in programs if not known.issuperset(mappings.rows)][:SNAPSHOTS]
+        self._places.clear()
 
     def _take(self, mappings: Mappings) -> None:
         self._snapshots = [mappings, *self._snapshots[: SNAPSHOTS - 1]]
@@ -117,6 +131,23 @@ class UserSymbols:
         self._files = Files()
         self._processes: OrderedDict[int, Process] = OrderedDict()
         self._lock = threading.Lock()
+        self._log: MappingLog | None = None
+        self._watched = False
+        self._drained_at = 0.0
+
+    def watch(self) -> None:
+        """Have the kernel record from now on what processes map: some end before anybody can look at them."""
+        with self._lock:
+            if not self._watched:
+                self._watched, self._log = True, MappingLog.open()
+
+    def drain(self) -> None:
+        """Take over what the kernel recorded; to be called a few times a second."""
+        with self._lock:
+            now = time.monotonic()
+            if self._log is not None and now - self._drained_at > DRAIN_S:
+                self._drained_at = now
+                self._log.drain()
 
     def notice(self, pid: int) -> None:
         """A process has made its first event, or runs another program now: look at it while it lives."""
@@ -130,7 +161,11 @@ class UserSymbols:
             process = self._process(pid)
             if not known:
                 process.look()
-            return process.find(address)
+            place = process.find(address)
+            if place is None and self._log is not None and process.asks_log:
+                process.recall(self._log.mappings(pid))
+                place = process.find(address)
+            return place
 
     def settle(self) -> None:
         """Read what was only opened so far, and forget what is too much."""
