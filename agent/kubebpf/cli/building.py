@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubebpf.cli.problems import UserError, error_line
+from kubebpf.cli.programs import LocalPrograms
 
 if TYPE_CHECKING:
     from kubebpf.compiler.artifact.artifact import Artifact
@@ -58,7 +59,9 @@ def kernel_view(btf: Path | None = None, offline: bool = False) -> KernelView:
     try:
         if offline:
             return KernelView.offline(btf)
-        return KernelView.from_file(btf) if btf else KernelView.running()
+        view = KernelView.from_file(btf) if btf else KernelView.running()
+        view.programs = LocalPrograms()
+        return view
     except BtfError as error:
         hint = (
             ""

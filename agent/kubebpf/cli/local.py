@@ -66,7 +66,8 @@ def run(program: Program, compiling: Compiling, options: RunOptions) -> int:
 def session_options(options: RunOptions, child: Child | None = None) -> Options:
     """The session's share of the options."""
     words, pid = options.words, child.pid if child else options.pid
-    return Options(args=words.args, params=words.params, pid=pid, child=child.pid if child else None)
+    unsafe = options.manner.allow_unsafe
+    return Options(args=words.args, params=words.params, pid=pid, child=child.pid if child else None, unsafe=unsafe)
 
 
 @contextmanager

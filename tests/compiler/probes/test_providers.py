@@ -65,6 +65,7 @@ def test_targets(written: str, provider: str, text: str, parts: dict[str, str | 
         "fentry:bpf:*",
         "uprobe:/bin/sh:ma*",
         "uprobe:/lib/lib*:main",
+        "uprobe:/bin/sh:cpp:main",
         "usdt:/bin/sh:x",
         "usdt:/bin/sh:*:x",
         "usdt::a:x",

@@ -75,15 +75,21 @@ def _functions_in(attach: Attach, file: Binary, shown: str, node: Node) -> Itera
         _check_address(attach, file, offset, node)
         yield f"{head}:{attach.text.rpartition(':')[2]}", _place(attach, file, offset)
     else:
-        for name, symbol in _named(attach, file):
+        for name, symbol in named(file, str(target["function"]), str(target.get("language", ""))):
             _check_offset(attach, file, symbol, offset, node)
             suffix = f"+{offset}" if offset else ""
             yield f"{head}:{name}{suffix}", _place(attach, file, symbol.address + offset)
 
 
-def _named(attach: Attach, file: Binary) -> list[tuple[str, Symbol]]:
-    name = str(attach.target["function"])
-    if attach.target.get("language") == "cpp":
+def named(file: Binary, name: str, language: str) -> list[tuple[str, Symbol]]:
+    """The functions that a name means, each with what it is called in the names of probes.
+
+    Args:
+        file: where they are.
+        name: or a pattern.
+        language: cpp for a name of C++.
+    """
+    if language == "cpp":
         symbols = [symbol for _, symbol in file.mangled(name)] or file.functions(name)
         return [(f"cpp:{symbol.name}", symbol) for symbol in symbols]
     if is_wildcard(name):

@@ -11,8 +11,8 @@ from kubebpf.compiler.builtins.record import Builtin
 from kubebpf.compiler.builtins.shapes import call, literal_string
 from kubebpf.compiler.complaints.probes import UnknownRegister
 from kubebpf.compiler.complaints.typing import WrongProbe
-from kubebpf.compiler.emit.arguments import register_names, register_offset
 from kubebpf.compiler.emit.ir import Operand
+from kubebpf.compiler.emit.registers import register_names, register_offset
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed

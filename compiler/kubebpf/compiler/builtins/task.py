@@ -8,9 +8,9 @@ from kubebpf.compiler.builtins.record import Builtin
 from kubebpf.compiler.builtins.shapes import call, gives, integer, literal_string
 from kubebpf.compiler.complaints.helpers import BadMode
 from kubebpf.compiler.complaints.typing import UnknownType, WrongProbe
-from kubebpf.compiler.emit.arguments import register_offset
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import NULL, Operand, const
+from kubebpf.compiler.emit.registers import register_offset
 from kubebpf.compiler.passes.conversions import convert
 from kubebpf.compiler.passes.members import find_field
 from kubebpf.compiler.probes.functions import saved_registers

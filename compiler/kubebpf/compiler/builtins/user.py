@@ -13,7 +13,7 @@ from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import U64, Pointer, Space
+from kubebpf.compiler.types.model import U64, Int, Pointer, Space
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
@@ -28,7 +28,15 @@ def _check_uaddr(t: Typing, node: tree.Call) -> typed.Expr:
     if provider not in PROVIDERS:
         return t.bad(node, WrongProbe(span=node.span, name="uaddr", provider=provider))
     symbol = literal_string(t, node, 0)
-    return t.bad(node) if symbol is None else call(t, node, Pointer(U64, Space.USER), extra=symbol)
+    return t.bad(node) if symbol is None else call(t, node, Pointer(_pointed(t, symbol), Space.USER), extra=symbol)
+
+
+def _pointed(t: Typing, symbol: str) -> Int:
+    """What is at a symbol: the ELF file says its size, where it is here."""
+    assert t.context is not None
+    programs = t.view.programs
+    size = programs.symbol_size(str(t.context.target.parts["path"]), symbol) if programs else None
+    return Int(size * 8, False) if size in (1, 2, 4, 8) else U64
 
 
 def _emit_uaddr(code: Code, node: typed.Call) -> Operand:

@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from kubebpf.compiler.emit import operands
+from kubebpf.compiler.emit import operands, parameters
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.emit.registers import argument_register, registers
 from kubebpf.compiler.kernel.tracepoints import TracepointField
 from kubebpf.compiler.probes.record import Operand as UsdtOperand
-from kubebpf.compiler.probes.record import RawArgument, Register
+from kubebpf.compiler.probes.record import Passed, RawArgument, Register
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Array, Field, Space, Struct, sizeof
-
-
-@dataclass(frozen=True, slots=True)
-class Registers:
-    """Where a processor's calling convention puts arguments and results: byte offsets in the pt_regs of the BPF context."""
-
-    arguments: tuple[int, ...]
-    result: int
-    stack_pointer: int
-    instruction_pointer: int
-
-
-# include/uapi/linux/bpf_perf_event.h and arch/*/include/uapi/asm/ptrace.h; arm64 has x0…x30 from offset 0.
-REGISTERS = {
-    "x86_64": Registers((112, 104, 96, 88, 72, 64), 80, 152, 128),
-    "aarch64": Registers((0, 8, 16, 24, 32, 40), 0, 248, 256),
-}
-# arch/x86/include/uapi/asm/ptrace.h and arch/arm64/include/uapi/asm/ptrace.h, 8 bytes each in this order.
-_PT_REGS = {
-    "x86_64": (
-        "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di", "orig_ax", "ip", "cs",
-        "flags", "sp", "ss",
-    ),
-    "aarch64": (*(f"r{i}" for i in range(31)), "sp", "pc", "pstate"),
-}  # fmt: skip
-
-
-def register_names(arch: str) -> tuple[str, ...]:
-    """The names that `reg()` takes on a processor."""
-    return _PT_REGS[arch]
-
-
-def register_offset(arch: str, name: str) -> int | None:
-    """Where a register lies in the pt_regs, in bytes; None for an unknown name."""
-    names = _PT_REGS[arch]
-    return names.index(name) * 8 if name in names else None
+from kubebpf.compiler.userland.convention import Place
 
 
 def scalar(code: Code, expr: typed.Argument) -> Operand:
@@ -58,6 +22,8 @@ def scalar(code: Code, expr: typed.Argument) -> Operand:
             return code.extend(word, expr.type)
         case Register(role=role):
             return code.f.load("i64", code.f.offset(code.f.parameter, _register(code, role)), align=8)
+        case Passed(place=Place() as place):
+            return code.extend(parameters.word(code, place), expr.type)
         case UsdtOperand(index=index):
             return operands.usdt(code, index)
         case TracepointField() as field:
@@ -67,13 +33,13 @@ def scalar(code: Code, expr: typed.Argument) -> Operand:
 
 def instruction_pointer(code: Code) -> Operand:
     """Where the traced program is."""
-    offset = REGISTERS[code.module.options.arch].instruction_pointer
+    offset = registers(code.module.options.arch).instruction_pointer
     return code.f.load("i64", code.f.offset(code.f.parameter, offset), align=8)
 
 
 def _register(code: Code, role: str) -> int:
-    registers = REGISTERS[code.module.options.arch]
-    return registers.result if role == "retval" else registers.arguments[int(role.removeprefix("arg"))]
+    arch = code.module.options.arch
+    return registers(arch).result if role == "retval" else argument_register(arch, int(role.removeprefix("arg")))
 
 
 def _tracepoint_scalar(code: Code, expr: typed.Argument, field: TracepointField) -> Operand:
@@ -111,7 +77,11 @@ def _member(struct: Struct, name: str) -> Field:
 
 
 def memory(code: Code, expr: typed.Argument, to: Operand, padded: bool) -> None:
-    """An argument that is an array, string or struct inside the record: the record is kernel memory."""
+    """An argument that is an array, string or struct inside the record, which is kernel memory, or passed by value."""
+    if isinstance(expr.access, Passed):
+        assert isinstance(expr.access.place, Place)
+        parameters.memory(code, expr.access.place, sizeof(expr.type), to)
+        return
     assert isinstance(expr.access, TracepointField)
     size = sizeof(expr.type)
     place = field_place(code, expr.access)

@@ -175,7 +175,7 @@ class Code:
 
     def large(self, size: int) -> Operand:
         """Memory of a map's value, whatever its size: of what lies there the verifier knows nothing."""
-        return self.f.offset(self._base(), self._reserve(size))
+        return self.room_at(self.reserve(size))
 
     def place(self, variable: typed.Variable) -> Operand:
         """Where a variable of the text lies; its memory is made at the first question."""

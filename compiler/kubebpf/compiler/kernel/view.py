@@ -28,6 +28,8 @@ from kubebpf.compiler.kernel.btf_raw import Kind, readable
 from kubebpf.compiler.kernel.formats import Formats
 from kubebpf.compiler.kernel.tracepoints import TracepointArgs, Tracepoints
 from kubebpf.compiler.types.model import VOID, EnumType, Struct, Type
+from kubebpf.compiler.userland.programs import Programs
+from kubebpf.compiler.userland.signatures import Signatures
 
 BTF_DIRECTORY = Path("/sys/kernel/btf")
 VMLINUX = "vmlinux"
@@ -78,6 +80,8 @@ class ProgramTypes(Protocol):
 class KernelView:
     """What one kernel has. The alternative constructors are `running`, `from_file` and `offline`.
 
+    `programs` are the binaries of this machine, where the compiler may look at them; None elsewhere.
+
     Args:
         btf: of vmlinux; a file is read when something is asked of it.
         formats: the formats of its tracepoints, or None.
@@ -94,6 +98,8 @@ class KernelView:
         build: str = "",
         anything_exists: bool = False,
     ) -> None:
+        self.programs: Programs | None = None
+        self.signatures = Signatures()
         self._source = btf
         self.formats = formats
         self.anything_exists = anything_exists

@@ -60,6 +60,13 @@ class Operand:
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A parameter of a user function, at its start: `place` is one of userland/convention.py."""
+
+    place: object
+
+
 Typist = Callable[["Typing", tree.Expr, Target, str], typed.Expr]
 ContextType = Callable[["Typing", Target], Type]
 

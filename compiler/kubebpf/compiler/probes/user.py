@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import BadAttachPoint
+from kubebpf.compiler.probes import parameters
 from kubebpf.compiler.probes.functions import saved_registers
 from kubebpf.compiler.probes.parts import full_text, has_wildcard, number_of
 from kubebpf.compiler.probes.record import Provider, Register, Target
@@ -28,7 +29,8 @@ def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
     if not 2 <= len(node.parts) <= 3 or not all(node.parts):
         return _refuse(t, node, f"{node.provider} probe must have a binary and a function: {node.provider}:/bin/bash:readline")
     if (source := _source_line(node)) is not None:
-        return Target(provider, full_text(node), node, source, wildcard=has_wildcard(str(source["path"])))
+        lookup = parameters.Lookup(t.view, t.options.arch)
+        return Target(provider, full_text(node), node, source, has_wildcard(str(source["path"])), lookup)
     path, where = node.parts[0], node.parts[-1]
     function, plus, tail = where.partition("+")
     offset = number_of(tail) if plus else 0
@@ -42,7 +44,8 @@ def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
     parts: dict[str, str | int] = {"path": path, "function": function, "offset": offset}
     if len(node.parts) == 3:
         parts["language"] = node.parts[1]
-    return Target(provider, full_text(node), node, parts, wildcard=has_wildcard(path) or has_wildcard(function))
+    wildcard = has_wildcard(path) or has_wildcard(function) or "language" in parts
+    return Target(provider, full_text(node), node, parts, wildcard, parameters.Lookup(t.view, t.options.arch))
 
 
 def _source_line(node: tree.AttachPoint) -> dict[str, str | int] | None:
@@ -90,6 +93,8 @@ UPROBE = Provider(
     preemptible=True,
     space=Space.USER,
     numbered=_numbered,
+    argument=parameters.argument,
+    names=parameters.names,
     context=saved_registers,
     function=Space.USER,
 )
