@@ -11,6 +11,7 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from kubebpf.agent.cluster.report import Line
 from kubebpf.agent.cluster.trace import TraceName
 from kubebpf.agent.libbpf.errors import LibbpfMissingError
 from kubebpf.agent.libbpf.library import lib
+from kubebpf.agent.output.files import Files
 from kubebpf.agent.pods.cgroups import NoCgroupMountError, find_mount
 from kubebpf.agent.pods.directory import PodDirectory
 from kubebpf.agent.pods.watcher import CgroupWatcher
@@ -30,6 +32,7 @@ from kubebpf.agent.pods.watcher import CgroupWatcher
 log = logging.getLogger(__name__)
 
 NAMESPACE = "kubebpf-system"
+NODE_ROOT = Path("/proc/1/root")  # the agent shares the node's pid namespace
 # What the client library lets through when a file is no kubeconfig: text of another encoding, no YAML, YAML of another form.
 _MALFORMED = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OSError)
 
@@ -41,6 +44,7 @@ def run(
     cgroup_root: Path | str | None = None,
     allow_unsafe: bool = False,
     trusted_keys: Path | str | None = None,
+    show_file: Sequence[str] = (),
     log_format: str = "text",
     log_level: str = "INFO",
 ) -> int:
@@ -53,6 +57,7 @@ def run(
         cgroup_root: the cgroup v2 mount, or a directory in it; None: found in /proc/self/mountinfo.
         allow_unsafe: whether programs with unsafe helpers may run here.
         trusted_keys: a folder of public keys (*.pub) that are trusted instead of those that the operator publishes.
+        show_file: patterns of the files of this node that cat() may read.
         log_format: text or json.
 
     Returns:
@@ -67,7 +72,8 @@ def run(
         log.error("%s", error)
         return 1
     keys = Path(trusted_keys) if trusted_keys else None
-    settings = Settings(node_name, namespace, allow_unsafe, keys, lambda name, line: print_line(name, node_name, line))
+    files = Files(tuple(show_file), NODE_ROOT)
+    settings = Settings(node_name, namespace, allow_unsafe, keys, lambda name, line: print_line(name, node_name, line), files)
     _serve(Agent(settings, api, directory), directory)
     return 0
 

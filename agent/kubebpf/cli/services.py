@@ -68,6 +68,12 @@ def operator(**options: Any) -> int:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A folder of public keys (*.pub) that may sign objects. [default: those that the operator publishes]",
 )
+@click.option(
+    "--show-file",
+    multiple=True,
+    metavar="PATTERN",
+    help="A file of this node that cat() may read, such as /proc/loadavg or /proc/*/cmdline; may be repeated. [default: none]",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", default="INFO", show_default=True)
 def agent(**options: Any) -> int:

@@ -32,6 +32,7 @@ from kubebpf.agent.cluster.trace import Trace, TraceName, Uid, format_time
 from kubebpf.agent.cluster.trust import Trust, UntrustedError
 from kubebpf.agent.cluster.watch import Change, Watch
 from kubebpf.agent.cluster.writer import ReportWriter, Target
+from kubebpf.agent.output.files import NONE, Files
 from kubebpf.agent.pods.directory import PodDirectory
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Settings:
         allow_unsafe: whether programs with unsafe helpers may run on this node.
         trusted_keys: a folder of public keys that are trusted instead of those that the operator publishes.
         on_line: gets every printed line.
+        files: that cat() may read.
     """
 
     node: str
@@ -58,6 +60,7 @@ class Settings:
     allow_unsafe: bool = False
     trusted_keys: Path | None = None
     on_line: Callable[[TraceName, Line], None] = lambda name, line: None
+    files: Files = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +248,7 @@ class Agent:
             self._trust.check(trace, identity.digest)
             artifact = self._objects.fetch(trace.config_map or "", identity.digest)
             check_allowed(artifact, trace, self._settings.allow_unsafe)
-            live = attach(trace, identity, artifact, self._directory, self._settings.node)
+            live = attach(trace, identity, artifact, self._directory, self._settings.node, self._settings.files)
         except Exception as error:
             self._put(Loaded(trace, identity, None, error))
         else:

@@ -16,6 +16,7 @@ from pathlib import Path
 from kubebpf.agent.cluster.identity import Identities
 from kubebpf.agent.cluster.report import Line
 from kubebpf.agent.output.dispatch import Dispatcher
+from kubebpf.agent.output.files import NONE, Files
 from kubebpf.agent.output.node import NodeResolver
 from kubebpf.agent.output.writers import TextOutput
 from kubebpf.agent.session.ring import Record
@@ -76,13 +77,16 @@ class Lines:
         resolver: for their arguments.
         identities: for the pod of an event.
         allow_unsafe: let system() run its command.
+        files: that cat() may read.
     """
 
-    def __init__(self, session: Session, resolver: Resolver, identities: Identities, allow_unsafe: bool = False) -> None:
+    def __init__(
+        self, session: Session, resolver: Resolver, identities: Identities, allow_unsafe: bool = False, files: Files = NONE
+    ) -> None:
         self._identities = identities
         self._said: list[tuple[str, str]] = []
         output = TextOutput(lambda kind, text: self._said.append((kind, text)))
-        self._dispatch = Dispatcher(session, resolver, output, allow_unsafe)
+        self._dispatch = Dispatcher(session, resolver, output, allow_unsafe, files=files)
 
     def of(self, record: Record) -> list[Line]:
         """The lines of a record; none when it prints nothing."""

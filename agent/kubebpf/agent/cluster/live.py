@@ -25,6 +25,7 @@ from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.libbpf.library import possible_cpus
 from kubebpf.agent.libbpf.verifier import VerifierError
 from kubebpf.agent.output.dispatch import map_states
+from kubebpf.agent.output.files import NONE, Files
 from kubebpf.agent.pods.cgroups import CgroupId
 from kubebpf.agent.pods.directory import Cgroup, PodDirectory
 from kubebpf.agent.pods.pod import Pod
@@ -45,16 +46,17 @@ class Live:
         identity: of the session.
         session: open.
         identities: what its cgroup ids stand for.
+        files: that cat() may read.
     """
 
-    def __init__(self, trace: Trace, identity: Identity, session: Session, identities: Identities) -> None:
+    def __init__(self, trace: Trace, identity: Identity, session: Session, identities: Identities, files: Files) -> None:
         self.trace, self.identity, self.session = trace, identity, session
         self.started_at = datetime.now(UTC)
         self.exit_code: int | None = None
         self._id = uuid.uuid4().hex
         self._resolver = ClusterResolver(session.manifest, identities)
         # Loading was refused unless this agent and the trace allow unsafe helpers.
-        self._lines = Lines(session, self._resolver, identities, allow_unsafe=trace.allow_unsafe)
+        self._lines = Lines(session, self._resolver, identities, allow_unsafe=trace.allow_unsafe, files=files)
         self._recent: deque[Line] = deque(maxlen=trace.recent_lines)
         self._scope: set[CgroupId] = set()
         self._gate = Gate(trace.max_events)
@@ -172,15 +174,18 @@ class Gate:
         return self._passed <= self._limit
 
 
-def attach(trace: Trace, identity: Identity, artifact: Artifact, directory: PodDirectory, node: str) -> Live:
+def attach(trace: Trace, identity: Identity, artifact: Artifact, directory: PodDirectory, node: str, files: Files = NONE) -> Live:
     """Load an object for a trace, fill its scope, attach it.
+
+    Args:
+        files: that cat() may read.
 
     Raises:
         SessionError, LibbpfError, LibbpfMissingError: see `why`.
     """
     session = Session(artifact, _options(trace, artifact, directory)).__enter__()
     try:
-        live = Live(trace, identity, session, Identities(directory, node))
+        live = Live(trace, identity, session, Identities(directory, node), files)
         # An empty scope would miss the events between attach and fill.
         live.sync_scope(directory.pods())
         session.start()

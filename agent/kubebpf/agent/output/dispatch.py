@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
+from kubebpf.agent.output.files import ANY, Files, NotShownError
 from kubebpf.agent.output.joined import join_equal
 from kubebpf.agent.output.writers import Output
 from kubebpf.agent.session.ring import Record
@@ -59,13 +59,20 @@ class Dispatcher:
         output: takes the results.
         allow_unsafe: run what system() asks; else it is refused with a message. The compiler refuses such programs, too.
         warnings: show warnf.
+        files: that cat() may read.
     """
 
     def __init__(
-        self, session: Session, resolver: Resolver, output: Output, allow_unsafe: bool = False, warnings: bool = True
+        self,
+        session: Session,
+        resolver: Resolver,
+        output: Output,
+        allow_unsafe: bool = False,
+        warnings: bool = True,
+        files: Files = ANY,
     ) -> None:
         self.session, self.resolver, self.output = session, resolver, output
-        self.allow_unsafe, self.warnings = allow_unsafe, warnings
+        self.allow_unsafe, self.warnings, self.files = allow_unsafe, warnings, files
         self._schemas = {schema.name: schema for schema in session.manifest.maps}
 
     def __call__(self, record: Record) -> None:
@@ -154,8 +161,10 @@ def _unwatch(to: Dispatcher, record: Record) -> None:
 def _cat(to: Dispatcher, record: Record) -> None:
     path = to.formatted(record)
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(to.session.manifest.config.max_cat_bytes)
+        data = to.files.read(path, to.session.manifest.config.max_cat_bytes)
+    except NotShownError as error:
+        to.output.message("errorf", f"cat(): {error}", record.event.place)
+        return
     except (OSError, ValueError) as error:
         to.output.message(
             "errorf", f"failed to open file '{path}': {getattr(error, 'strerror', None) or error}", record.event.place
