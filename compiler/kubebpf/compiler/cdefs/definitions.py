@@ -91,7 +91,8 @@ class Definitions:
 
     def macros(self) -> Iterable[str]:
         """The names of the program's own macros, for hints."""
-        return [name for name, cursor in self._macros.items() if clang.file_of(cursor) == clang.MAIN]
+        own = [(n, c) for n, c in self._macros.items() if clang.file_of(c) == clang.MAIN]
+        return [name for name, cursor in own if not clang.is_function_like(cursor)]
 
     def names(self) -> Iterable[str]:
         """The names of the program's own types, for hints."""

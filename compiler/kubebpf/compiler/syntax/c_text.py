@@ -49,6 +49,18 @@ def closing_brace(text: str, opening: int) -> int | None:
     return None
 
 
+def typedef_end(text: str, at: int) -> int | None:
+    """The offset behind the `;` that ends a typedef, those inside of its braces aside; None if nothing does."""
+    while at < len(text):
+        if text[at] == ";":
+            return at + 1
+        closed = closing_brace(text, at) if text[at] == "{" else at + 1
+        if closed is None:
+            return None
+        at = closed
+    return None
+
+
 def definition_end(text: str, closed: int) -> int:
     """The offset behind the attributes and the `;` that may follow a definition."""
     while match := _ATTRIBUTE.match(text, closed):

@@ -118,6 +118,8 @@ class _Parser(HeadParser):
         brace = c_text.opening_brace(self.lexer.text, word, start)
         if brace is not None:
             return self._c_definition(pieces, self._definition_end(word, brace))
+        if word == "typedef" and not self._is_attach_point(word):
+            return self._c_definition(pieces, self._typedef_end(start))
         match word:
             case "config" if not self._is_attach_point(word):
                 self._config(pieces)
@@ -156,6 +158,13 @@ class _Parser(HeadParser):
             self.complain(UnterminatedCDefinition(span=self.lexer.span(self.start, brace + 1), keyword=keyword))
             raise GivenUp
         return c_text.definition_end(text, closed)
+
+    def _typedef_end(self, start: int) -> int:
+        end = c_text.typedef_end(self.lexer.text, start)
+        if end is None:
+            self.complain(UnterminatedCDefinition(span=self.lexer.span(start, start + len("typedef")), keyword="typedef"))
+            raise GivenUp
+        return end
 
     def _config(self, pieces: _Pieces) -> None:
         word = self.token
