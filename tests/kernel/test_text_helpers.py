@@ -49,12 +49,11 @@ def len_of_comm() -> int:
     return len(Path("/proc/self/comm").read_bytes()) - 1
 
 
-def opened(path: bytes, *expressions: str) -> list[object]:
+def opened(path: bytes, *expressions: str, config: str = "", first: str = "") -> list[object]:
     """The values of expressions about `args.filename` when this process tries to open a file that is not there."""
     printed = "".join(f"print({e});" for e in expressions)
-    text = (
-        f"tracepoint:syscalls:sys_enter_openat /pid == {os.getpid()} && args.flags == {os.O_PATH | os.O_CLOEXEC}/ {{ {printed} }}"
-    )
+    event = f"tracepoint:syscalls:sys_enter_openat /pid == {os.getpid()} && args.flags == {os.O_PATH | os.O_CLOEXEC}/"
+    text = f"{config} {event} {{ {first} {printed} }}"
     with running(text) as session, contextlib.suppress(OSError):
         os.open(path, os.O_PATH)
     return list(result(session).printed)
@@ -64,6 +63,33 @@ def test_strlen_of_memory() -> None:
     """A path that a process opens, as a pointer to its memory and as a string."""
     asked = ("strlen(args.filename)", "strlen(str(args.filename))", "strlen(str(args.filename, 5))", "strcap(args.filename)")
     assert opened(b"/nowhere/at all", *asked) == [15, 15, 4, 15]
+
+
+def test_str() -> None:
+    """A length cuts, NUL included; what is longer than max_strlen is cut behind it, and shown as cut."""
+    path, n = b"/nowhere/at all", "rand >= 0 ? 5 : 1"
+    asked = ("str(args.filename)", "str(args.filename, 5)", f"str(args.filename, {n})", "str(args.filename, 0)")
+    assert opened(path, *asked) == ["/nowhere/at all", "/now", "/now", ""]
+    asked = ("str(args.filename)", "str(args.filename, 8)", "strlen(str(args.filename))", "$s", "strlen($s)", "sizeof($s)")
+    short = "config = { max_strlen = 8 }"
+    assert opened(path, *asked, config=short, first="$s = str(args.filename);") == [
+        "/nowhere..",
+        "/nowher",
+        8,
+        "/nowhere..",
+        8,
+        8,
+    ]
+    assert opened(b"/nowher", "str(args.filename)", config=short) == ["/nowher"]
+    trailer = 'config = { max_strlen = 8; str_trunc_trailer = "[cut]" }'
+    assert opened(path, "str(args.filename)", config=trailer) == ["/nowhere[cut]"]
+    held = '$a = "abcdefgh"; $n = rand >= 0 ? 4 : 1; $m = $n + 100;'
+    assert values(held, "str($a, 4)", "str($a, $n)", "str($a, $m)", 'str(pton("65.66.67.68"))') == [
+        "abc",
+        "abc",
+        "abcdefgh",
+        "ABC",
+    ]
 
 
 def test_strcap() -> None:

@@ -113,7 +113,7 @@ def result(session: Session) -> Ran:
 
 
 def _gather(session: Session, records: list[Record]) -> Ran:
-    resolver = PlainResolver(session.manifest.strings)
+    resolver = PlainResolver(session.manifest.strings, session.manifest.config.str_trunc_trailer)
     values = {id(r): [decode(a.type, r.argument(i), resolver) for i, a in enumerate(r.event.arguments)] for r in records}
     maps: dict[str, dict[Value | None, Cell]] = {}
     for state in session.maps(resolver):

@@ -67,7 +67,7 @@ def _emit_buf(code: Code, node: typed.Call) -> Operand:
     length = const(size) if len(node.arguments) < 2 else bounded(code, code.scalar(node.arguments[1]), size)
     source = code.scalar(data) if is_scalar(data.type) else code.address(data)
     f.store(f.cast("trunc", length, "i32"), to, align=4)
-    content = f.offset(to, LENGTH_BYTES)
+    content = code.inside(to, LENGTH_BYTES)
     if len(node.arguments) > 1:
         code.zero(content, size)
     if not size:
@@ -75,7 +75,7 @@ def _emit_buf(code: Code, node: typed.Call) -> Operand:
     if is_scalar(data.type):
         code.read(_space(code, data.type), content, f.cast("trunc", length, "i32"), source)
         return const(0)
-    start = f.offset(source, LENGTH_BYTES) if isinstance(data.type, Buffer) else source
+    start = code.inside(source, LENGTH_BYTES) if isinstance(data.type, Buffer) else source
     if len(node.arguments) > 1:
         code.read(Space.KERNEL, content, f.cast("trunc", length, "i32"), start)
     else:

@@ -39,7 +39,7 @@ def string_at(t: Typing, pointer: typed.Expr) -> typed.Expr:
     """str(pointer)."""
     assert isinstance(pointer.type, Pointer) and t.context is not None
     space = pointer.type.space if pointer.type.space is not Space.NONE else t.context.default_space
-    read = Read(space, dynamic=False)
+    read = Read(space, dynamic=False, whole=True)
     return typed.Call(span=pointer.span, type=String(t.settings.max_strlen), builtin=STR, arguments=(pointer,), extra=read)
 
 

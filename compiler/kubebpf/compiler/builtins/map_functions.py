@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from kubebpf.compiler.builtins.record import Builtin
 from kubebpf.compiler.builtins.shapes import assigned_map, call, known_map
 from kubebpf.compiler.builtins.stacks import depth, is_stack
+from kubebpf.compiler.complaints.helpers import NeedsVariable
 from kubebpf.compiler.complaints.stacks import NotAStackOrMap
 from kubebpf.compiler.complaints.typing import KeyMissing, NeedsKeyedMap, NeedsMap
 from kubebpf.compiler.emit.events import send
 from kubebpf.compiler.emit.ir import Operand, const
-from kubebpf.compiler.emit.maps import count_elements, delete, has_key
+from kubebpf.compiler.emit.maps import count_elements, delete, find, has_key
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import BOOL, I64, VOID
@@ -111,7 +112,36 @@ def _emit_len(code: Code, node: typed.Call) -> Operand:
     return count_elements(code, node.extra)
 
 
+# --- find -------------------------------------------------------------------------------------------------------------
+
+
+def _check_find(t: Typing, node: tree.Call) -> typed.Expr:
+    """find(@m, k, $v): whether the key is there, and then its value in $v."""
+    first, key, target = node.arguments
+    info = known_map(t, node)
+    if not isinstance(target, tree.Variable):
+        return t.bad(node, NeedsVariable(span=target.span))
+    if info is None or not isinstance(first, tree.Map):
+        return t.bad(node)
+    if info.key is None:
+        return t.bad(node, NeedsKeyedMap(span=node.span, name=node.name))
+    read = tree.MapAccess(first, key, span=node.span)  # type: ignore[arg-type]
+    store = t.statement(tree.Assign(target, "=", read, span=node.span))
+    if not isinstance(store, typed.SetVariable) or store.value is None:
+        return t.bad(node)
+    inner = store.value.operand if isinstance(store.value, typed.Convert) else store.value
+    assert isinstance(inner, typed.ReadMap) and inner.key is not None
+    return call(t, node, BOOL, (inner.key,), (info, store))
+
+
+def _emit_find(code: Code, node: typed.Call) -> Operand:
+    assert isinstance(node.extra, tuple)
+    info, store = node.extra
+    return find(code, info, node.arguments[0], store)
+
+
 ALL = (
+    Builtin("find", _check_find, _emit_find, takes=(3, 3)),
     Builtin("clear", _check_whole, _emit_event, takes=(1, 1)),
     Builtin("zero", _check_whole, _emit_event, takes=(1, 1)),
     Builtin("delete", _check_delete, _emit_delete, takes=(1, 2), unused="delete_absent"),

@@ -28,6 +28,7 @@ class Read:
 
     space: Space
     dynamic: bool
+    whole: bool = False  # no length was given
 
 
 def _check_str(t: Typing, node: tree.Call) -> typed.Expr:
@@ -36,13 +37,13 @@ def _check_str(t: Typing, node: tree.Call) -> typed.Expr:
     if size is None or isinstance(source, typed.Bad):
         return t.bad(node)
     if isinstance(source.type, String | Array):
-        return _held(t, node, source, size)
+        return _held(t, node, source, size, length)
     space = _space(t, source)
     if space is None:
         wanted = "a pointer, an integer or a string"
         return t.bad(node, WrongArgument(span=source.span, name="str", wanted=wanted, found=str(source.type)))
     arguments = (source,) if length is None else (source, length)
-    return call(t, node, String(size), arguments, Read(space, length is not None))
+    return call(t, node, String(size), arguments, Read(space, length is not None, whole=len(node.arguments) < 2))
 
 
 def _parameter(t: Typing, node: tree.Expr | tree.TypeSyntax) -> typed.Expr | None:
@@ -77,9 +78,11 @@ def _capacity(t: Typing, node: tree.Call) -> tuple[int | None, typed.Expr | None
     return most, convert(length, U64)
 
 
-def _held(t: Typing, node: tree.Call, source: typed.Expr, size: int) -> typed.Expr:
+def _held(t: Typing, node: tree.Call, source: typed.Expr, size: int, length: typed.Expr | None) -> typed.Expr:
     """A string that is there already: cut or taken as it is."""
     have = sizeof(source.type)
+    if length is not None:
+        return call(t, node, String(min(have, size)), (source, length), Read(Space.BPF, dynamic=True))
     if isinstance(source.type, String) and have <= size:
         return source
     return call(t, node, String(min(have, size)), (source,), Read(Space.BPF, dynamic=False))
@@ -97,14 +100,29 @@ def _space(t: Typing, source: typed.Expr) -> Space | None:
 def _emit_str(code: Code, node: typed.Call) -> Operand:
     assert isinstance(node.extra, Read) and isinstance(node.type, String)
     to, padded, size = code.destination, code.padded, node.type.size
+    if node.extra.space is Space.BPF and node.extra.dynamic:
+        return _emit_bounded(code, node, to, size, code.address(node.arguments[0]))
     if node.extra.space is Space.BPF:
         code.copy(to, code.address(node.arguments[0]), size)
         code.f.store(const(0, "i8"), code.f.offset(to, size - 1), align=1)
         return const(0)
     source = code.scalar(node.arguments[0])
     if not node.extra.dynamic:
-        return code.read_string(node.extra.space, to, size, source, padded=padded)
+        copied = code.read_string(node.extra.space, to, size, source, padded=padded)
+        if node.extra.whole:
+            _fill(code, node.extra.space, to, size, source, copied)
+        return const(0)
     return _emit_bounded(code, node, to, size, source)
+
+
+def _fill(code: Code, space: Space, to: Operand, size: int, source: Operand, copied: Operand) -> None:
+    """A string that was cut has its last character in the place of the NUL, by which it is known as cut (str_trunc_trailer)."""
+    f = code.f
+    full, done = f.label("full"), f.label("filled")
+    f.branch(f.compare("eq", copied, const(size)), full, done, likely=False)
+    f.place(full)
+    code.read(space, code.inside(to, size - 1), 1, f.binary("add", code.as_number(source), const(size - 1)))
+    f.place(done)
 
 
 def _emit_bounded(code: Code, node: typed.Call, to: Operand, size: int, source: Operand) -> Operand:

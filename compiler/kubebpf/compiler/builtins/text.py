@@ -15,7 +15,7 @@ from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.passes.conversions import convert
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import BOOL, I64, U64, Array, Int, Pointer, Space, String, Type
+from kubebpf.compiler.types.model import BOOL, I64, U64, Int, Pointer, Space, String, Type
 from kubebpf.compiler.types.promote import as_int
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def _emit_strlen(code: Code, node: typed.Call) -> Operand:
 
 
 def length(code: Code, value: typed.Expr) -> Operand:
-    """The bytes before the NUL. The helper that copies a string tells how long it was, so no loop looks for the end."""
+    """The bytes before the NUL. The helper that copies a string tells how long it was, so no loop looks for the end. Arrays and
+    strings that were cut have no NUL; one byte more tells that from a NUL at the end."""
     if _reads_traced(value):
         assert isinstance(value, typed.Call) and isinstance(value.extra, Read)
-        source = code.as_pointer(code.scalar(value.arguments[0]))
-        return _copied(code, value.extra.space, size_of(value), source, code.temp(size_of(value)))
-    # An array may have no NUL; one byte more tells that from a NUL at its end.
-    size = size_of(value) + isinstance(value.type, Array)
+        size = size_of(value) + value.extra.whole
+        return _copied(code, value.extra.space, size, code.as_pointer(code.scalar(value.arguments[0])), code.temp(size))
+    size = size_of(value) + 1
     return _copied(code, Space.KERNEL, size, code.address(value), code.temp(size))
 
 
@@ -198,18 +198,18 @@ def _joined_size(t: Typing, left: typed.Expr, right: typed.Expr) -> int:
 
 def _emit_concat(code: Code, node: typed.Call) -> Operand:
     """The first string, then the second over its NUL."""
-    f, to = code.f, code.destination
+    to = code.destination
     left, right = node.arguments
     size = size_of(node)
     places = [code.address(value) for value in (left, right)]
     code.zero(to, size)
-    room = min(size_of(left) + isinstance(left.type, Array), size)
+    room = min(size_of(left) + 1, size)
     used = bounded(code, _copied(code, Space.KERNEL, room, places[0], to), room - 1)
-    behind = size_of(right) + isinstance(right.type, Array)
+    behind = size_of(right) + 1
     if room - 1 + behind > size:
         _cut(code, to, used, places[1], size, behind)
     else:
-        code.helper(Helper.PROBE_READ_KERNEL_STR, f.offset(to, used), const(behind, "i32"), places[1])
+        code.helper(Helper.PROBE_READ_KERNEL_STR, code.inside(to, used), const(behind, "i32"), places[1])
     return const(0)
 
 
@@ -218,7 +218,7 @@ def _cut(code: Code, to: Operand, used: Operand, second: Operand, size: int, beh
     so both strings are put together where there is room for all of them."""
     whole = code.temp(size + behind)
     code.copy(whole, to, size)
-    code.helper(Helper.PROBE_READ_KERNEL_STR, code.f.offset(whole, used), const(behind, "i32"), second)
+    code.helper(Helper.PROBE_READ_KERNEL_STR, code.inside(whole, used), const(behind, "i32"), second)
     code.helper(Helper.PROBE_READ_KERNEL_STR, to, const(size, "i32"), whole)
 
 

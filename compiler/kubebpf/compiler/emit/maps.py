@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.describe import storage_type
 from kubebpf.compiler.emit.helpers import BPF_ANY, BPF_NOEXIST, Helper
 from kubebpf.compiler.emit.ir import NULL, Operand, const
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import sizeof
+from kubebpf.compiler.types.model import Aggregate, sizeof
 from kubebpf.compiler.types.promote import is_scalar
 
 
@@ -234,6 +236,31 @@ def has_key(code: Code, info: typed.MapInfo, key: typed.Expr) -> Operand:
     """1 when the key is there."""
     value = lookup(code, info, key_pointer(code, info, key))
     return code.f.cast("zext", code.f.compare("ne", value, NULL), "i64")
+
+
+def find(code: Code, info: typed.MapInfo, key: typed.Expr, store: typed.SetVariable) -> Operand:
+    """1 when the key is there, and then its value is stored, too: with one lookup, unless the value is summed over the CPUs."""
+    f = code.f
+    found, done = f.label("found"), f.label("sought")
+    was = code.register()
+    f.store(const(0), was, align=8)
+    value = lookup(code, info, key_pointer(code, info, key))
+    f.branch(f.compare("ne", value, NULL), found, done)
+    f.place(found)
+    f.store(const(1), was, align=8)
+    assert store.value is not None
+    code.statement(replace(store, value=_at(store.value, value)))
+    f.place(done)
+    return f.load("i64", was, align=8)
+
+
+def _at(value: typed.Expr, pointer: Operand) -> typed.Expr:
+    """A map's value, as it is wanted, where it was found."""
+    if isinstance(value, typed.Convert):
+        return replace(value, operand=_at(value.operand, pointer))
+    if isinstance(value, typed.ReadMap) and not isinstance(value.map.value, Aggregate):
+        return typed.InMemory(span=value.span, type=value.type, memory=pointer)
+    return value
 
 
 def count_elements(code: Code, info: typed.MapInfo) -> Operand:

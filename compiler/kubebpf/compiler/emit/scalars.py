@@ -155,6 +155,12 @@ def address_of(code: Code, expr: typed.AddressOf) -> Operand:
     return code.as_number(maps.lookup(code, expr.target, maps.key_pointer(code, expr.target, None)))
 
 
+def in_memory(code: Code, expr: typed.InMemory) -> Operand:
+    """A number that lies somewhere already."""
+    assert isinstance(expr.memory, Operand)
+    return code.load(expr.type, expr.memory)
+
+
 def call(code: Code, expr: typed.Call) -> Operand:
     """A builtin."""
     assert expr.builtin.emit is not None
@@ -203,6 +209,7 @@ SCALARS: dict[type, Callable[[Any, Any], Operand]] = {
     typed.Dereference: members.dereference_scalar,
     typed.Element: members.element_scalar,
     typed.Part: part,
+    typed.InMemory: in_memory,
     typed.AddressOf: address_of,
     typed.Argument: arguments.scalar,
     typed.Call: call,
