@@ -281,6 +281,18 @@ def test_the_last_slot_is_that_of_the_greatest_number(kind: str, params: tuple[i
         assert 1 + ((level - k + 1) << k) + (((2**64 - 1) >> (level - k)) & (2**k - 1)) == last
 
 
+def test_equal_stacks_of_nodes_are_one_row() -> None:
+    def stacks(node: str, *counts: tuple[str, str]) -> Maps:
+        rows = [{"key": [{"text": text, "kind": "ustack"}, {"str": "api"}], "count": count} for text, count in counts]
+        return read_maps([{"name": "@", "kind": "count", "entries": rows}], node)
+
+    shared, own = "\n        leaf+4\n        main+9\n", "\n        idle+1\n"
+    (merged,) = merge([stacks("a", (shared, "3")), stacks("b", (shared, "4"), (own, "1"))])
+    assert picture([merged.write()]) == (
+        "@[\n        idle+1\n, api]: 1\n@[\n        leaf+4\n        main+9\n, api]: 7\n"  # smallest first
+    )
+
+
 def test_combining_nothing_gives_nothing() -> None:
     empty: list[Maps] = []
     assert merge(empty) == []

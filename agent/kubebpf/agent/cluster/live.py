@@ -139,7 +139,7 @@ class Live:
             exit_code=self.exit_code,
             maps=map_states(self.session, self._resolver),
             recent=list(self._recent),
-            lost=Lost(counters.lost + self._gate.held_back, counters.map_full, self._missed()),
+            lost=Lost(counters.lost + self._gate.held_back, counters.map_full, self._missed() + counters.stacks),
         )
 
     def _missed(self) -> int:

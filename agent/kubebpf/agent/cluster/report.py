@@ -59,7 +59,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What was lost since the session began."""
+    """What was lost since the session began; `missed` are probes that did not run, and stacks that were not captured."""
 
     events: int = 0
     map_full: int = 0

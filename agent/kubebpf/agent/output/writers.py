@@ -32,6 +32,7 @@ _REASONS = {
     "contended": "Other programs changed the value again and again; this update of it was given up.",
     "delete_absent": "Can't delete map element because it does not exist.",
     "loop_limit": "A loop was cut off: it ran as often as this kernel allows (8388608 times; less often before Linux 5.17).",
+    "stack": "The stack was not captured: the kernel was taking another one on this CPU. It is counted as an empty stack.",
     "divide_by_zero": "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result.",
 }
 

@@ -40,7 +40,15 @@ class Counters:
     @property
     def map_full(self) -> int:
         """Updates that found a map full."""
-        return sum(failure.count for failure in self.failures if failure.site.kind == "map_full")
+        return self._of("map_full")
+
+    @property
+    def stacks(self) -> int:
+        """Stacks that the kernel did not capture."""
+        return self._of("stack")
+
+    def _of(self, kind: str) -> int:
+        return sum(failure.count for failure in self.failures if failure.site.kind == kind)
 
 
 def read_sites(sites: tuple[Site, ...], source: BpfMap) -> Counters:
