@@ -250,14 +250,28 @@ def _number(t: CType) -> Type:
     return Array(U64, 2) if t.kind in (Kind.INT128, Kind.UINT128) else Array(U8, size)
 
 
+_ESCAPES = {"n": 10, "t": 9, "r": 13, "a": 7, "b": 8, "f": 12, "v": 11, "e": 27}
+
+
+def _character(word: str) -> int:
+    """The value of a character as C writes it: `'a'`, `'\\n'`, `'\\0'`, `'\\x41'`."""
+    inner = word[1:-1]
+    if not inner.startswith("\\"):
+        return ord(inner[0])
+    rest = inner[1:]
+    if rest[0] == "x":
+        return int(rest[1:], 16)
+    return int(rest, 8) if rest[0] in "01234567" else _ESCAPES.get(rest[0], ord(rest[0]))
+
+
 def _expression(words: list[str]) -> str:
     """The body of a macro in the language: texts side by side become one, a character its code."""
     done: list[str] = []
     for word in words:
         if word.startswith('"') and done and done[-1].startswith('"'):
             done[-1] = done[-1][:-1] + word[1:]
-        elif word.startswith("'") and len(word) == 3:
-            done.append(str(ord(word[1])))
+        elif word.startswith("'"):
+            done.append(str(_character(word)))
         else:
             done.append(word)
     return " ".join(done)

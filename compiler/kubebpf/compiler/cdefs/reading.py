@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kubebpf.compiler.kernel.view import KernelView
     from kubebpf.compiler.options import CompileOptions
 
+MOST_PROBLEMS = 20  # what follows is a consequence of these
 ROUNDS = 16  # types of the kernel are opaque once lent, so a definition asks for few
 _MISSING_FILE = re.compile(r"'([^']+)' file not found")
 
@@ -89,7 +90,7 @@ def read(pieces: Sequence[tree.CDefinition], view: KernelView, options: CompileO
     if foreign:
         report.add(ForbiddenHeader(span=_including(pieces, foreign[0]), name=Path(foreign[0]).name))
         return None
-    for problem in unit.problems:
+    for problem in unit.problems[:MOST_PROBLEMS]:
         report.add(_complaint(text, problem))
     return None if unit.problems else Definitions(unit, view, text.own_from)
 

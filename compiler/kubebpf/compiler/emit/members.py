@@ -6,7 +6,7 @@ from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.emit.relocations import BYTE_OFFSET, BYTE_SIZE, LSHIFT, RSHIFT
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import Int, Origin, Pointer, Space, String, Type, members, sizeof
+from kubebpf.compiler.types.model import Int, Origin, Pointer, Space, String, Struct, Type, members, sizeof
 from kubebpf.compiler.types.promote import as_int
 
 # --- Where a value lies -----------------------------------------------------------------------------------------------
@@ -54,11 +54,18 @@ def _element_place(code: Code, expr: typed.Element) -> tuple[Operand, Space, Ope
         base, space = code.as_pointer(code.scalar(expr.object)), _space(expr.object.type)
     else:
         base, space = place_of(code, expr.object)
-    size = sizeof(expr.object.type.target) if isinstance(expr.object.type, Pointer) else sizeof(expr.type)
+    element = expr.object.type.target if isinstance(expr.object.type, Pointer) else expr.type
     index, inside = code.scalar(expr.index), None
     if expr.array is not None and expr.array.length and not isinstance(expr.index, typed.Constant):
         index, inside = _kept_inside(code, index, expr.array.length)
-    return code.f.offset(base, code.f.binary("mul", index, const(size))), space, inside
+    return code.f.offset(base, code.f.binary("mul", index, _stride(code, element, space))), space, inside
+
+
+def _stride(code: Code, element: Type, space: Space) -> Operand:
+    """The distance of two elements: of kernel structs in the kernel's memory it is the node's."""
+    if isinstance(element, Struct) and element.origin is Origin.BTF and element.name and element.size and space is not Space.BPF:
+        return code.module.relocations.type_size(code.f, element)
+    return const(sizeof(element))
 
 
 def _kept_inside(code: Code, index: Operand, length: int) -> tuple[Operand, Operand]:

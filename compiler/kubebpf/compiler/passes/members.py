@@ -242,6 +242,13 @@ def _address(node: tree.Unary, target: Type, found: typed.Variable | typed.MapIn
     return typed.AddressOf(span=node.span, type=Pointer(target, Space.KERNEL, growing=True), target=found)
 
 
+def _size_of(node: tree.Node, target: Type) -> typed.Expr:
+    """The distance of two elements: of kernel structs it is the node's."""
+    if isinstance(target, Struct) and target.origin is Origin.BTF and target.name and target.size:
+        return typed.SizeOf(span=node.span, type=I64, struct=target)
+    return typed.Constant(span=node.span, type=I64, value=max(sizeof(target), 1))
+
+
 def pointer_arithmetic(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
     """`pointer + n`, `n + pointer`, `pointer - n`: counted in elements."""
     if op == "+" and isinstance(right.type, Pointer):
@@ -249,6 +256,6 @@ def pointer_arithmetic(t: Typing, node: tree.Node, op: str, left: typed.Expr, ri
     mismatch = OperatorMismatch(span=node.span, op=op, left=str(left.type), right=str(right.type))
     if op not in ("+", "-") or not isinstance(left.type, Pointer) or not is_integral(right.type):
         return t.bad(node, mismatch)
-    size = typed.Constant(span=node.span, type=I64, value=max(sizeof(left.type.target), 1))
+    size = _size_of(node, left.type.target)
     step = typed.Binary(span=right.span, type=I64, op="*", left=convert(right, I64), right=size, signed=True)
     return typed.Binary(span=node.span, type=left.type, op=op, left=left, right=step, signed=True)

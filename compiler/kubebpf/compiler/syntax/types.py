@@ -118,13 +118,14 @@ class TypeParser(Cursor, ABC):
 
     def _suffixes_read_well(self) -> bool:
         """Whether only `*`, `[]` and `[N]` follow the name, up to something else."""
+        known = self.token.text in TYPE_NAMES or self.token.text in TYPE_KEYWORDS
         at = (self.peek() if self.token.text in TYPE_KEYWORDS else self.token).span.end
         while (token := self.lexer.token(at)).is_op("*", "["):
             at = token.span.end
             if token.text == "*":
                 continue
             inner = self.lexer.token(at)
-            if inner.kind is Kind.INTEGER:
+            if inner.kind is Kind.INTEGER or (inner.kind is Kind.NAME and known):
                 at = inner.span.end
                 inner = self.lexer.token(at)
             if not inner.is_op("]"):
@@ -155,6 +156,9 @@ class TypeParser(Cursor, ABC):
     def _length(self) -> tree.Expr | None:
         if self.token.is_op("]"):
             return None
+        if self.token.kind is Kind.NAME:
+            name = self.identifier("the number of elements")
+            return tree.Identifier(name.text, span=name.span)
         token = self.expect_kind(Kind.INTEGER, "the number of elements, or ']'")
         return tree.Integer(token.number, token.text, token.duration, span=token.span)
 
