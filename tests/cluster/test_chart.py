@@ -106,7 +106,8 @@ def test_no_right_is_a_wildcard() -> None:
     secret = [(role["metadata"]["name"], rule) for role in roles for rule in role["rules"] if "secrets" in rule["resources"]]
     assert {name for name, _ in secret} == {"kubebpf-operator"}, "agents have no business with Secrets"
     named = [rule for _, rule in secret if rule["verbs"] != ["create"]]
-    assert [(rule["resourceNames"], rule["verbs"]) for rule in named] == [(["kubebpf-signing-keys"], ["get", "update"])]
+    secrets = ["kubebpf-signing-keys", "kubebpf-webhook-certificate"]
+    assert [(rule["resourceNames"], rule["verbs"]) for rule in named] == [(secrets, ["get", "update"])]
 
 
 def test_users_of_a_namespace_may_trace_it(cluster: ControlPlane, system: System, namespace: str) -> None:

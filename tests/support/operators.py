@@ -14,15 +14,19 @@ from kubebpf.operator.model import report_name
 from support.controlplane import ApiError, ControlPlane, Object
 from support.processes import Server, eventually
 
+_OPERATOR = "import sys; from kubebpf.cli.main import main; sys.exit(main())"
 GROUP = "/apis/kubebpf.dev/v1alpha1"
 
 
 class OperatorProcess:
-    """`python -m kubebpf.operator` under the rights of a kubeconfig."""
+    """`kubebpf operator` under the rights of a kubeconfig; `more` are further options."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path, interval: float = 2.0, identity: str = "one") -> None:
-        argv = [sys.executable, "-m", "kubebpf.operator", "--namespace", namespace]
+    def __init__(
+        self, kubeconfig: Path, namespace: str, log: Path, interval: float = 2.0, identity: str = "one", *more: str
+    ) -> None:
+        argv = [sys.executable, "-c", _OPERATOR, "operator", "--namespace", namespace]
         argv += ["--kubeconfig", str(kubeconfig), "--status-interval", str(interval)]
+        argv += more
         self.server = Server(argv, log, {**os.environ, "KUBECONFIG": str(kubeconfig), "KUBEBPF_IDENTITY": identity})
 
     def __enter__(self) -> Self:

@@ -49,9 +49,32 @@ def _run(module: str, **options: Any) -> int:
     help="Seconds between two writes of a trace's results.",
 )
 @click.option("--liveness", metavar="URL", help="Where to answer health probes: http://0.0.0.0:8080/healthz.")
+@click.option(
+    "--unsafe",
+    type=click.Choice(["Never", "Reviewed", "Always"]),
+    default="Reviewed",
+    show_default=True,
+    help="Who may use unsafe helpers: nobody, whoever has the verb useunsafe, everybody who may trace.",
+)
+@click.option("--webhook-port", type=click.IntRange(1, 65535), help="Serve the admission webhook here. [default: nowhere]")
+@click.option("--webhook-host", "webhook_hosts", multiple=True, help="A name or address that API servers call it by.")
+@click.option(
+    "--webhook-configuration",
+    "webhook_configurations",
+    multiple=True,
+    metavar="KIND/NAME",
+    help="validating/NAME or mutating/NAME: a configuration whose caBundle is kept right.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log every event and request.")
-def operator(**options: Any) -> int:
+def operator(
+    webhook_port: int | None, webhook_hosts: tuple[str, ...], webhook_configurations: tuple[str, ...], **options: Any
+) -> int:
     """Compile traces and merge the reports of the nodes. Runs until SIGTERM."""
+    if webhook_port is not None:
+        if not webhook_hosts:
+            raise click.UsageError("--webhook-port needs a --webhook-host")
+        webhook = import_module("kubebpf.operator.config").Webhook(webhook_port, webhook_hosts, webhook_configurations)
+        options["webhook"] = webhook
     return _run("kubebpf.operator.main", **options)
 
 

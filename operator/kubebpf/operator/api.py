@@ -69,6 +69,8 @@ class Api:
         metadata.set_default_header("Accept", METADATA_ONLY)  # type: ignore[no-untyped-call]
         self._core = client.CoreV1Api(plain)
         self._metadata = client.CoreV1Api(metadata)
+        self._admission = client.AdmissionregistrationV1Api(plain)
+        self._authorization = client.AuthorizationV1Api(plain)
         self._leases = client.CoordinationV1Api(plain)
         self._custom = client.CustomObjectsApi(plain)
         self._custom_metadata = client.CustomObjectsApi(metadata)
@@ -151,6 +153,20 @@ class Api:
         """Remove exactly the one with that uid; nothing happens when it is gone."""
         body = {"preconditions": {"uid": uid}}
         await _gone_is_fine(self._core.delete_namespaced_config_map, name, namespace, body=body)
+
+    async def get_webhook_configuration(self, kind: str, name: str) -> Json:
+        """Of the kind `validating` or `mutating`. Raises GoneError when there is none."""
+        return await _call(getattr(self._admission, f"read_{kind}_webhook_configuration"), name)
+
+    async def replace_webhook_configuration(self, kind: str, name: str, body: Json) -> Json:
+        """Raises ConflictError when it has changed since it was read."""
+        return await _call(getattr(self._admission, f"replace_{kind}_webhook_configuration"), name, body)
+
+    async def review_access(self, spec: Json) -> bool:
+        """Whether the API server would allow it: a SubjectAccessReview."""
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        answer = await _call(self._authorization.create_subject_access_review, body)
+        return (answer.get("status") or {}).get("allowed") is True
 
     async def get_lease(self, namespace: str, name: str) -> Json:
         """Raises GoneError when there is none."""

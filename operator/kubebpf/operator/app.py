@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from kubebpf.operator.api import PLURALS, Api, ApiError, GoneError
-from kubebpf.operator.compiling import Compiler
+from kubebpf.operator.certificates import Certificates
+from kubebpf.operator.compiling import Answer, Compiler
 from kubebpf.operator.config import Config
 from kubebpf.operator.leader import Elector
-from kubebpf.operator.model import Node, Report, Trace, Uid
-from kubebpf.operator.reconcile import Reconciler
+from kubebpf.operator.model import GROUP, Node, Report, Trace, TraceSpec, Uid
+from kubebpf.operator.reconcile import Reconciler, request_of
+from kubebpf.operator.review import VERB, review
 from kubebpf.operator.store import Index, Store
 from kubebpf.operator.work import Queue
 
@@ -38,11 +43,50 @@ class Operator:
         self._parts: dict[tuple[str, str], object] = {}
         self._nodes: dict[str, Node] = {}
 
+    @property
+    def config(self) -> Config:
+        """What it was told."""
+        return self._config
+
     def see(self, traces: Index, clustertraces: Index, reports: Index, nodes: Index) -> None:
         """The indexes, complete from the first event on."""
         self._store.traces, self._store.clustertraces = traces, clustertraces
         self._store.reports, self._store.nodes = reports, nodes
         self._seen.set()
+
+    # -- what the admission webhook asks, of any replica
+
+    async def compile(self, spec: TraceSpec, scoped: bool, seconds: float) -> Answer | None:
+        """What will come of a spec; None when that takes longer than `seconds`."""
+        self._start_compiler()
+        return await self._compiler.wait(request_of(spec, scoped), seconds)
+
+    async def may_use_unsafe(self, user: Mapping[str, Any], namespace: str) -> bool:
+        """Whether the API server allows this user the verb `useunsafe`.
+
+        Args:
+            user: the userInfo of an admission review.
+            namespace: "" for cluster-wide traces.
+        """
+        if self._config.unsafe == "Never":
+            return False
+        resource = {"group": GROUP, "resource": "bpftraces" if namespace else "clusterbpftraces", "verb": VERB}
+        who = {"user": user.get("username"), "uid": user.get("uid"), "groups": user.get("groups") or []}
+        said = {"extra": dict(user.get("extra") or {}), **who}
+        named = resource | ({"namespace": namespace} if namespace else {})
+        asked = {name: value for name, value in said.items() if value}
+        return await self._api.review_access(asked | {"resourceAttributes": named})
+
+    async def review(self, body: Mapping[str, Any], namespace: str, user: str) -> str:
+        """The annotation that remembers that `user` was allowed unsafe helpers with this spec."""
+        signer = self._reconciler.signer
+        if not signer.key:
+            await signer.refresh()
+        return review(signer, str(body.get("kind")), namespace, body.get("spec") or {}, user)
+
+    async def prepare_webhook(self, folder: Path) -> None:
+        """Have the webhook's certificate in a folder."""
+        await Certificates(self._api, self._config).prepare(folder)
 
     # -- what events mark
 
@@ -91,16 +135,21 @@ class Operator:
     async def _lead(self) -> None:
         """Work until another replica leads: look at every trace, whatever the one before may have left undone."""
         await self._seen.wait()
-        # A short loss of the lease must not cost the warm compiler.
-        self._compiling = self._compiling or asyncio.create_task(self._compiler.run(), name="compiler")
+        compiling = self._start_compiler()
         await self._first_look()
         for uid in self._store.uids():
             self._queue.mark(uid)
         self._listed = True
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_compiler(self._compiling))
+            tasks.create_task(self._watch_compiler(compiling))
             tasks.create_task(self._queue.run())
             tasks.create_task(self._take_care())
+
+    def _start_compiler(self) -> asyncio.Task[None]:
+        # A short loss of the lease must not cost the warm compiler.
+        if self._compiling is None:
+            self._compiling = asyncio.create_task(self._compiler.run(), name="compiler")
+        return self._compiling
 
     @staticmethod
     async def _watch_compiler(compiling: asyncio.Task[None]) -> None:

@@ -81,6 +81,7 @@ class Compiled:
     millis: int
     warnings: str = ""
     folded: frozenset[str] = frozenset()
+    unsafe: tuple[str, ...] = ()
 
 
 Answer = Compiled | Refused
@@ -205,6 +206,13 @@ class Compiler:
         self._waiting.setdefault(request, set()).add(uid)
         return None
 
+    async def wait(self, request: Request, seconds: float) -> Answer | None:
+        """The answer as soon as it is known; None after `seconds`."""
+        until = time.monotonic() + seconds
+        while (answer := self.ask("", request)) is None and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        return answer
+
     async def run(self) -> None:
         """Work for ever, the worker kept warm."""
         try:
@@ -226,7 +234,7 @@ class Compiler:
         for memory in (self._answers, self._folded):
             while len(memory) > REMEMBERED:
                 memory.popitem(last=False)
-        for uid in self._waiting.pop(request, ()):
+        for uid in filter(None, self._waiting.pop(request, ())):
             self._ready(uid)
 
     def _key(self, request: Request) -> Request:
@@ -251,4 +259,4 @@ class Compiler:
         if raw["unsafe"] and not request.unsafe:
             return Refused("UnsafeNotAllowed", f"spec.allowUnsafe is needed for {', '.join(raw['unsafe'])}")
         digest = "sha256:" + hashlib.sha256(elf).hexdigest()
-        return Compiled(elf, digest, raw["millis"], raw["warnings"], frozenset(raw["folded"]))
+        return Compiled(elf, digest, raw["millis"], raw["warnings"], frozenset(raw["folded"]), tuple(raw["unsafe"]))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,24 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where the admission webhook is served, and who is to be told of its authority.
+
+    Args:
+        port: on all addresses.
+        hosts: names and addresses that API servers call; the certificate is about them.
+        configurations: `validating/NAME` and `mutating/NAME` of webhook configurations whose caBundle is kept right.
+    """
+
+    port: int
+    hosts: tuple[str, ...]
+    configurations: tuple[str, ...] = ()
+
+
+Unsafe = Literal["Never", "Reviewed", "Always"]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that an operator can be told.
 
@@ -55,6 +74,8 @@ class Config:
             random.
         key_lifetime: how long a key signs objects before a new one is made.
         key_overlap: how long agents trust a key after its successor has begun to sign.
+        unsafe: who may use unsafe helpers: nobody; whoever has the verb `useunsafe`, asked at admission; everybody who may trace.
+        webhook: None: no admission webhook.
         election: the times of the election among replicas; None: this operator is alone and always leads.
     """
 
@@ -67,6 +88,8 @@ class Config:
     identity: str = ""
     key_lifetime: timedelta = timedelta(days=30)
     key_overlap: timedelta = timedelta(hours=1)
+    unsafe: Unsafe = "Reviewed"
+    webhook: Webhook | None = None
     election: Terms | None = field(default_factory=Terms)
 
     @classmethod

@@ -13,8 +13,10 @@ import logging
 import os
 import random
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -50,6 +52,20 @@ async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> N
     settings.queueing.exit_timeout = 1.0
     operator = Operator(memo.get("config") or Config.from_environment())
     memo.operator = operator
+    if (webhook := operator.config.webhook) is not None:
+        folder = tempfile.TemporaryDirectory(prefix="kubebpf-webhook-")
+        memo.webhook_files = folder
+        await operator.prepare_webhook(Path(folder.name))
+        settings.admission.server = kopf.WebhookServer(
+            addr="0.0.0.0",
+            port=webhook.port,
+            host=webhook.hosts[0],
+            certfile=f"{folder.name}/tls.crt",
+            pkeyfile=f"{folder.name}/tls.key",
+            cafile=f"{folder.name}/ca.crt",
+        )
+        # The chart owns the configurations: kopf's own would stay behind after a crash.
+        settings.admission.managed = None
     memo.task = asyncio.create_task(operator.run(), name="kubebpf operator")
     memo.task.add_done_callback(_end_with)
 

@@ -8,6 +8,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from kubebpf.operator.config import Unsafe, Webhook
+
 logger = logging.getLogger(__name__)
 
 # In an outage kopf logs each attempt of each watch, and urllib3 each of its own: our one line about it is enough.
@@ -17,6 +19,9 @@ QUIETER = {
     "urllib3": logging.ERROR,
     "kubernetes": logging.WARNING,
     "asyncio": logging.WARNING,
+    # A refusal is told to whoever asked, not to the log as an error of the operator's.
+    "kopf.objects": logging.CRITICAL,
+    "aiohttp.access": logging.WARNING,
 }
 
 
@@ -26,6 +31,8 @@ def run(
     btf: Path | None = None,
     status_interval: float | None = None,
     liveness: str | None = None,
+    unsafe: Unsafe = "Reviewed",
+    webhook: Webhook | None = None,
     verbose: bool = False,
 ) -> int:
     """Run until SIGTERM or SIGINT.
@@ -36,6 +43,8 @@ def run(
         btf: a file with the kernel's types to compile against; None: KUBEBPF_BTF, else this machine's.
         status_interval: seconds between two writes of results of one trace; None: KUBEBPF_STATUS_INTERVAL, else 15.
         liveness: where to answer health probes, for example http://0.0.0.0:8080/healthz; None: nowhere.
+        unsafe: who may use unsafe helpers, see Config.
+        webhook: where the admission webhook is served; None: nowhere.
         verbose: log every event and request.
 
     Returns:
@@ -60,9 +69,20 @@ def run(
         return 1
     environment = Config.from_environment()
     interval = environment.status_interval if status_interval is None else status_interval
-    settings = replace(environment, namespace=namespace, btf=btf or environment.btf, status_interval=interval)
+    settings = replace(
+        environment,
+        namespace=namespace,
+        btf=btf or environment.btf,
+        status_interval=interval,
+        unsafe=unsafe,
+        webhook=webhook,
+    )
     memo = kopf.Memo(config=settings)
     assert handlers.TRACES  # the import registers the handlers
+    if webhook:
+        from kubebpf.operator import admission
+
+        assert admission.check_program
     asyncio.run(framework.run(clusterwide=True, standalone=True, memo=memo, liveness_endpoint=liveness))
     return 0
 

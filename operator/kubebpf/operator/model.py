@@ -9,6 +9,7 @@ The API server checks the schema, but an old CRD, a newer one or a client that w
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ NodeName = NewType("NodeName", str)
 GROUP = "kubebpf.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
+REVIEW = "kubebpf.dev/unsafe-review"  # an annotation
 PROGRAM_LIMIT = 65536  # bytes; as in the CRD
 
 Phase = Literal["Pending", "Attached", "Failed", "Completed"]
@@ -76,6 +78,8 @@ class Trace:
     Args:
         spec: None when it cannot be read; `problems` then says why.
         status: as it stands, to compare with.
+        review: the annotation about unsafe helpers, see review.py.
+        spec_digest: of the spec as it is written.
     """
 
     key: TraceKey
@@ -86,6 +90,8 @@ class Trace:
     problems: tuple[str, ...] = ()
     status: Json = field(default_factory=dict)
     resource_version: str = ""
+    review: str = ""
+    spec_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,15 @@ def parse_trace(body: Mapping[str, Any]) -> Trace:
         problems=problems,
         status=_dict(body.get("status")),
         resource_version=_str(meta.get("resourceVersion")),
+        review=_str(_dict(meta.get("annotations")).get(REVIEW)),
+        spec_digest=spec_digest(body.get("spec")),
     )
+
+
+def spec_digest(spec: object) -> str:
+    """SHA-256 of a spec's canonical JSON, in hex."""
+    plain = json.dumps(spec, sort_keys=True, separators=(",", ":"), default=dict)
+    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def parse_spec(raw: object) -> tuple[TraceSpec | None, tuple[str, ...]]:

@@ -21,8 +21,9 @@ from kubebpf.operator.compiling import Compiled, Compiler, Request
 from kubebpf.operator.conditions import COMPILED, read_condition
 from kubebpf.operator.config import Config
 from kubebpf.operator.events import Recorder
-from kubebpf.operator.model import Json, Node, Report, Trace, is_int, parse_trace
+from kubebpf.operator.model import Json, Node, Report, Trace, TraceSpec, is_int, parse_trace
 from kubebpf.operator.objects import Objects
+from kubebpf.operator.review import is_reviewed
 from kubebpf.operator.signing import Signature, Signer
 from kubebpf.operator.status import Artifact, Facts, Outcome, Refused, desired_status, next_look, warnings_in
 from kubebpf.operator.store import Store
@@ -67,6 +68,7 @@ class Reconciler:
         self._steps: tuple[Callable[[Look], Awaitable[None]], ...] = (
             self._find_object,
             self._store_object,
+            self._judge_unsafe,
             self._sign_object,
             self._count_nodes,
             self._write_status,
@@ -107,8 +109,7 @@ class Reconciler:
         if known and self.objects.has(known.config_map) and self.signer.verifies(_grant(trace, known), known.signature):
             look.outcome, look.genuine = known, True
             return
-        scoped = trace.key.scoped or trace.spec.selects_pods
-        request = Request(trace.spec.program, scoped, trace.spec.allow_unsafe, trace.spec.args, trace.spec.params)
+        request = request_of(trace.spec, trace.key.scoped)
         answer = self._compiler.ask(trace.key.uid, request)
         if isinstance(answer, Compiled):
             look.compiled = answer
@@ -120,9 +121,24 @@ class Reconciler:
         if compiled is None:
             return
         name = await self.objects.keep(look.trace.key.uid, compiled.digest, compiled.elf)
-        unsafe = bool(look.trace.spec and look.trace.spec.allow_unsafe)
+        unsafe = bool(compiled.unsafe)
         look.outcome = Artifact(compiled.digest, name, len(compiled.elf), compiled.millis, compiled.warnings, unsafe=unsafe)
         look.genuine = True
+
+    async def _judge_unsafe(self, look: Look) -> None:
+        if isinstance(look.outcome, Artifact) and look.outcome.unsafe and (said := self._forbids_unsafe(look.trace)):
+            look.outcome = Refused("UnsafeNotAllowed", said)
+
+    def _forbids_unsafe(self, trace: Trace) -> str:
+        """Why this trace may not use unsafe helpers; "" when it may."""
+        if self._config.unsafe == "Never":
+            return "the program uses unsafe helpers, and this operator grants them to nobody (unsafe.policy)"
+        if self._config.unsafe == "Reviewed" and not is_reviewed(trace, self.signer):
+            return (
+                "the program uses unsafe helpers, and nobody with the verb useunsafe has applied exactly this spec: "
+                "apply it again while the admission webhook is there"
+            )
+        return ""
 
     async def _sign_object(self, look: Look) -> None:
         # What a status says and no key has signed is never signed: whoever wrote it may not be this operator.
@@ -192,6 +208,15 @@ def _count(trace: Trace, outcome: Outcome, nodes: list[Node], reports: list[Repo
         counted = take(trace, digest, nodes, reports, before)
     facts = Facts(trace, take(trace, digest, nodes, reports), outcome, datetime.now(UTC), counted)
     return facts, desired_status(facts)
+
+
+def request_of(spec: TraceSpec, scoped: bool) -> Request:
+    """What is compiled for a spec.
+
+    Args:
+        scoped: whether the trace is a namespace's.
+    """
+    return Request(spec.program, scoped or spec.selects_pods, spec.allow_unsafe, spec.args, spec.params)
 
 
 def _grant(trace: Trace, artifact: Artifact) -> Grant:

@@ -73,16 +73,24 @@ class Signer:
 
     def sign(self, grant: Grant) -> Signature:
         """A signature; equal for equal grants and keys (RFC 8032 is deterministic)."""
+        return self.sign_bytes(statement(grant))
+
+    def sign_bytes(self, data: bytes) -> Signature:
+        """As `sign`, for another statement; each kind of statement begins with a prefix of its own."""
         newest = self._keys[-1]
-        return Signature(newest.id, base64.b64encode(newest.private.sign(statement(grant))).decode())
+        return Signature(newest.id, base64.b64encode(newest.private.sign(data)).decode())
 
     def verifies(self, grant: Grant, signature: Signature | None) -> bool:
         """Whether one of the keys has signed this grant: what a status says is believed only then."""
+        return self.verifies_bytes(statement(grant), signature)
+
+    def verifies_bytes(self, data: bytes, signature: Signature | None) -> bool:
+        """As `verifies`, for another statement."""
         keys = [key for key in self._keys if signature and key.id == signature.key]
         try:
             value = base64.b64decode(signature.value, validate=True) if signature else b""
             for key in keys:
-                key.private.public_key().verify(value, statement(grant))
+                key.private.public_key().verify(value, data)
         except (InvalidSignature, ValueError):
             return False
         return bool(keys)

@@ -1,0 +1,215 @@
+"""The webhook as kubectl and the API server meet it: what it says to a tenant, and what it never lets through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.chart import System, render
+from support.controlplane import ApiError, ControlPlane, KubectlError, Object
+from support.operators import GROUP, OperatorProcess, TestTrace
+from support.processes import eventually, free_ports
+
+TWO_ERRORS = "begin {\n  @a = coutn();\n  $x = nosuch;\n}\n"
+UNSAFE = 'tracepoint:syscalls:sys_enter_getppid { signal("SIGUSR1"); }'
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1"
+
+
+@pytest.fixture(scope="module")
+def webhook(cluster: ControlPlane, system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """An operator that serves the webhook, and the chart's configurations, which find it on this machine."""
+    (port,) = free_ports(1)
+    made = [thing for thing in render(cluster.binaries.minor_version()) if thing["kind"].endswith("WebhookConfiguration")]
+    for thing in made:
+        for hook in thing["webhooks"]:
+            path = hook["clientConfig"].pop("service")["path"]
+            hook["clientConfig"]["url"] = f"https://127.0.0.1:{port}{path}"
+    cluster.apply(*made)
+    log = tmp_path_factory.mktemp("webhook") / "operator.log"
+    names = [f"--webhook-configuration={kind}/kubebpf" for kind in ("validating", "mutating")]
+    more = [f"--webhook-port={port}", "--webhook-host=127.0.0.1", *names]
+    try:
+        with OperatorProcess(system.operator, system.namespace, log, 1.0, "webhook", *more) as process:
+            eventually(lambda: "caBundle" in json.dumps(cluster.api("GET", f"{WEBHOOKS}/mutatingwebhookconfigurations/kubebpf")))
+            eventually(lambda: _refuses(cluster), timeout=30, what="the webhook answers")
+            yield process
+    finally:
+        for kind in ("validating", "mutating"):
+            cluster.api("DELETE", f"{WEBHOOKS}/{kind}webhookconfigurations/kubebpf")
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def _refuses(cluster: ControlPlane) -> bool:
+    try:
+        cluster.kubectl("create", "--dry-run=server", "-f", "-", input=manifest("probe", "default", program="nonsense"))
+    except KubectlError as error:
+        return "denied the request" in str(error)
+    return False
+
+
+def manifest(name: str, namespace: str, **spec: Any) -> str:
+    kind = "BpfTrace" if namespace else "ClusterBpfTrace"
+    meta = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return yaml.safe_dump({"apiVersion": "kubebpf.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec})
+
+
+class Tenant:
+    """A ServiceAccount that may edit traces of its own namespace."""
+
+    def __init__(self, cluster: ControlPlane, namespace: str) -> None:
+        self.cluster, self.namespace = cluster, namespace
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        cluster.api("POST", accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "tenant"}})
+        self.bind("edit", "ClusterRole", "edit")
+        self.kubeconfig = cluster.service_account_kubeconfig(namespace, "tenant")
+        eventually(lambda: self.can("create", "bpftraces"), what="the chart's rules in the role edit")
+
+    def bind(self, name: str, kind: str, role: str) -> None:
+        who = {"kind": "ServiceAccount", "name": "tenant", "namespace": self.namespace}
+        what = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role}
+        body = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name}}
+        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}/rolebindings"
+        self.cluster.api("POST", path, body | {"roleRef": what, "subjects": [who]})
+
+    def can(self, verb: str, resource: str) -> bool:
+        try:
+            return self.kubectl("auth", "can-i", verb, f"{resource}.kubebpf.dev").strip() == "yes"
+        except KubectlError:
+            return False
+
+    def kubectl(self, *words: str, text: str | None = None) -> str:
+        return self.cluster.kubectl(*words, input=text, kubeconfig=self.kubeconfig)
+
+    def apply(self, text: str) -> str:
+        return self.kubectl("apply", "-f", "-", text=text)
+
+    def refused(self, *words: str, text: str | None = None) -> str:
+        with pytest.raises(KubectlError) as error:
+            self.kubectl(*words, text=text)
+        return str(error.value)
+
+
+@pytest.fixture
+def tenant(cluster: ControlPlane, system: System, namespace: str) -> Tenant:
+    return Tenant(cluster, namespace)
+
+
+def test_a_broken_program_is_refused_with_all_its_diagnostics(webhook: OperatorProcess, tenant: Tenant) -> None:
+    said = tenant.refused("apply", "-f", "-", text=manifest("t", tenant.namespace, program=TWO_ERRORS))
+    assert "denied the request" in said
+    assert "spec.program:2:" in said and "spec.program:3:" in said and "~~" in said
+    assert "@a = coutn();" in said, "the line itself, for the caret"
+    path = f"{GROUP}/namespaces/{tenant.namespace}/bpftraces"
+    assert not tenant.cluster.api("GET", path)["items"]
+
+
+def test_a_good_program_is_let_in_and_compiled_once(webhook: OperatorProcess, tenant: Tenant) -> None:
+    tenant.apply(manifest("t", tenant.namespace, program="begin { @ = count(); }"))
+    found = tenant.cluster.api("GET", f"{GROUP}/namespaces/{tenant.namespace}/bpftraces/t")
+    assert "annotations" not in found["metadata"] or "kubebpf.dev/unsafe-review" not in found["metadata"]["annotations"]
+    said = tenant.refused(
+        "patch", "bpftrace", "t", "--type=merge", "-p", '{"spec": {"program": "begin { @ = 1; @ = \\"x\\"; }"}}'
+    )
+    assert "denied the request" in said
+    tenant.kubectl("label", "bpftrace", "t", "a=b")
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"program": " "}, "a program is needed"),
+        ({"program": "begin { exit(); }", "duration": "0s"}, "spec.duration"),
+        ({"program": "begin { exit(); }\n" + "// " + "x" * 66000}, "65536"),
+    ],
+)
+def test_a_wrong_spec_is_refused(webhook: OperatorProcess, tenant: Tenant, spec: Object, words: str) -> None:
+    assert words in tenant.refused("apply", "-f", "-", text=manifest("t", tenant.namespace, **spec))
+
+
+def test_unsafe_helpers_need_the_verb(webhook: OperatorProcess, tenant: Tenant) -> None:
+    unsafe = manifest("t", tenant.namespace, program=UNSAFE, allowUnsafe=True)
+    without = manifest("t", tenant.namespace, program=UNSAFE)
+    assert "signal" in tenant.refused("apply", "-f", "-", text=without)
+    said = tenant.refused("apply", "-f", "-", text=unsafe)
+    assert "may not useunsafe bpftraces.kubebpf.dev" in said and "system:serviceaccount:" in said
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "unsafe", "namespace": tenant.namespace},
+        "rules": [{"apiGroups": ["kubebpf.dev"], "resources": ["bpftraces"], "verbs": ["useunsafe"]}],
+    }
+    tenant.cluster.apply(role)
+    tenant.bind("unsafe", "Role", "unsafe")
+    eventually(lambda: _applied(tenant, unsafe), what="the new right counts")
+    trace = tenant.cluster.api("GET", f"{GROUP}/namespaces/{tenant.namespace}/bpftraces/t")
+    review = json.loads(trace["metadata"]["annotations"]["kubebpf.dev/unsafe-review"])
+    assert review["user"] == f"system:serviceaccount:{tenant.namespace}:tenant"
+
+    def granted() -> bool:
+        artifact = tenant.cluster.api("GET", f"{GROUP}/namespaces/{tenant.namespace}/bpftraces/t")["status"]["artifact"]
+        return artifact["unsafe"] is True and bool(artifact["signature"])
+
+    eventually(granted, what="the grant")
+
+
+def _applied(tenant: Tenant, text: str) -> bool:
+    try:
+        tenant.apply(text)
+    except KubectlError as error:
+        assert "useunsafe" in str(error)
+        return False
+    return True
+
+
+def test_what_passed_the_webhook_by_is_not_granted(cluster: ControlPlane, webhook: OperatorProcess, tenant: Tenant) -> None:
+    """No review, a forged one, or one of another spec: no grant, whoever wrote the object."""
+    configuration = cluster.api("GET", f"{WEBHOOKS}/mutatingwebhookconfigurations/kubebpf")
+    cluster.api("DELETE", f"{WEBHOOKS}/mutatingwebhookconfigurations/kubebpf")
+    try:
+        trace = TestTrace(cluster, "sneaky", tenant.namespace, program=UNSAFE, allowUnsafe=True)
+        row = trace.wait_for("Compiled", "False", "UnsafeNotAllowed")
+        assert "useunsafe" in row["message"] and "artifact" not in trace.status()
+        forged = json.dumps({"user": "admin", "key": "0" * 16, "signature": "AAAA"})
+        cluster.api("PATCH", trace.path, {"metadata": {"annotations": {"kubebpf.dev/unsafe-review": forged}}})
+        trace.wait_for("Compiled", "False", "UnsafeNotAllowed")
+        assert "artifact" not in trace.status()
+    finally:
+        for name in ("uid", "resourceVersion", "managedFields"):
+            configuration["metadata"].pop(name, None)
+        cluster.apply({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration"} | configuration)
+
+
+def test_the_certificate_is_kept_and_private(cluster: ControlPlane, webhook: OperatorProcess, system: System) -> None:
+    secret = cluster.api("GET", f"/api/v1/namespaces/{system.namespace}/secrets/kubebpf-webhook-certificate")
+    assert set(secret["data"]) == {"tls.crt", "tls.key", "ca.crt"} and secret["type"] == "kubernetes.io/tls"
+    found = cluster.api("GET", f"{WEBHOOKS}/validatingwebhookconfigurations/kubebpf")
+    assert found["webhooks"][0]["clientConfig"]["caBundle"] == secret["data"]["ca.crt"]
+
+
+def test_what_a_tenant_may_never_do(cluster: ControlPlane, webhook: OperatorProcess, tenant: Tenant, system: System) -> None:
+    program = "begin { @ = count(); }"
+    tenant.apply(manifest("t", tenant.namespace, program=program))
+    others = cluster.namespace("somebody-else")
+    attempts = (
+        ("another namespace", ("apply", "-f", "-"), manifest("t", others, program=program)),
+        ("the whole cluster", ("apply", "-f", "-"), manifest("t", "", program=program)),
+        ("objects", ("get", "configmaps", "-n", system.namespace), None),
+        ("keys", ("get", "secrets", "-n", system.namespace), None),
+        ("a report", ("delete", "bpftracereport", "of-a-node"), None),
+    )
+    for what, words, text in attempts:
+        assert "orbidden" in tenant.refused(*words, text=text), what
+    status = f"{GROUP}/namespaces/{tenant.namespace}/bpftraces/t/status"
+    assert "403" in _patched(tenant, status)
+
+
+def _patched(tenant: Tenant, path: str) -> str:
+    token = yaml.safe_load(Path(tenant.kubeconfig).read_text())["users"][0]["user"]["token"]
+    with pytest.raises(ApiError) as error:
+        tenant.cluster.api("PATCH", path, {"status": {"observedGeneration": 9}}, token)
+    return str(error.value)
