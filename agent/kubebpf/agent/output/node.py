@@ -52,7 +52,7 @@ class NodeResolver(PlainResolver):
 
     def usym(self, address: int, pid: int, probe: int) -> str:
         """The name of the function of a process that holds the address, or the number."""
-        place = self._user_place(pid, address)
+        (place,) = self._user_places(pid, (address,))
         return place.name if place else super().usym(address, pid, probe)
 
     def stack(self, kind: str, mode: str, addresses: Sequence[int], pid: int, probe: int) -> str:
@@ -60,7 +60,7 @@ class NodeResolver(PlainResolver):
         if mode == "raw":
             return stack_lines(mode, addresses, [""] * len(addresses))
         user = kind == "ustack"
-        places = [self._user_place(pid, address) if user else self._kernel.find(address) for address in addresses]
+        places = self._user_places(pid, addresses) if user else [self._kernel.find(address) for address in addresses]
         frame = _frame_with_module if user and mode == "perf" else _frame
         return stack_lines(mode, addresses, [frame(a, place) for a, place in zip(addresses, places, strict=True)])
 
@@ -115,9 +115,12 @@ class NodeResolver(PlainResolver):
         """When each clock was 0, in nanoseconds since 1970."""
         return {mode: time.time_ns() - time.clock_gettime_ns(clock) for mode, clock in _CLOCKS.items()}
 
-    def _user_place(self, pid: int, address: int) -> Place | None:
-        place = self._user.find(pid, address)
-        if place is None or not self._demangles or not place.name.startswith("_Z"):
+    def _user_places(self, pid: int, addresses: Sequence[int]) -> list[Place | None]:
+        places = self._user.find_all(pid, addresses)
+        return [self._readable(place) if place and place.name.startswith("_Z") else place for place in places]
+
+    def _readable(self, place: Place) -> Place:
+        if not self._demangles:
             return place
         from kubebpf.agent.symbols.names import readable
 

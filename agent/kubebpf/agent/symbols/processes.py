@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -156,16 +157,20 @@ class UserSymbols:
 
     def find(self, pid: int, address: int) -> Place | None:
         """The function at an address of a process, living or ended; None when nothing says it."""
+        return self.find_all(pid, (address,))[0]
+
+    def find_all(self, pid: int, addresses: Sequence[int]) -> list[Place | None]:
+        """As find, of many addresses of one process."""
         with self._lock:
             known = pid in self._processes
             process = self._process(pid)
             if not known:
                 process.look()
-            place = process.find(address)
-            if place is None and self._log is not None and process.asks_log:
+            places = [process.find(address) for address in addresses]
+            if None in places and self._log is not None and process.asks_log:
                 process.recall(self._log.mappings(pid))
-                place = process.find(address)
-            return place
+                places = [process.find(address) for address in addresses]
+            return places
 
     def settle(self) -> None:
         """Read what was only opened so far, and forget what is too much."""
