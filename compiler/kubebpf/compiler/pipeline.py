@@ -27,6 +27,7 @@ from kubebpf.compiler.passes.imports import with_imports
 from kubebpf.compiler.passes.library import with_library
 from kubebpf.compiler.passes.macros import expand
 from kubebpf.compiler.passes.parameters import fold_heads
+from kubebpf.compiler.passes.size import check_size
 from kubebpf.compiler.passes.typing import Typing, infer
 from kubebpf.compiler.passes.unstable import check_unstable
 from kubebpf.compiler.syntax import tree
@@ -102,6 +103,7 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
         check_depth(syntax, report)
     settings = read_config(syntax.config, report, options.environment)
     check_unstable(syntax, settings, report)
+    check_size(syntax, settings, report)
     if report.errors:
         return Checked(None, settings, report)
     program = _analyse(syntax, view, options, settings, report)

@@ -42,3 +42,19 @@ class NotComptime(Complaint):
     """`comptime` of something that depends on the run."""
 
     title: ClassVar[str] = "Unable to resolve comptime expression: it is only known at run time"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountUnknown(Complaint):
+    """`unroll ($n)`."""
+
+    title: ClassVar[str] = "unroll needs a count that is known now: a number, or a parameter such as $1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TooManyCopies(Complaint):
+    """Unrolls in unrolls."""
+
+    title: ClassVar[str] = "{found} copies of one body by unroll inside unroll: {limit} are the most"
+    found: int
+    limit: int

@@ -12,23 +12,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kubebpf.compiler.artifact.parameters import shape
-from kubebpf.compiler.complaints.parameters import NotComptime
 from kubebpf.compiler.complaints.typing import (
     AggregateHasNoNumber,
-    BadCondition,
     FoldError,
     MixedSigns,
     OperatorMismatch,
     OperatorUnusable,
-    TernaryMismatch,
     UndefinedMap,
     UndefinedVariable,
 )
-from kubebpf.compiler.passes import calls, casts, members, typeinfo
+from kubebpf.compiler.passes import calls, casts, choices, members, typeinfo
 from kubebpf.compiler.passes.conversions import convert, decay, has_truth
 from kubebpf.compiler.passes.fold import COMPARISONS, NoValueError, fold, in_range
 from kubebpf.compiler.passes.hints import did_you_mean
-from kubebpf.compiler.passes.literals import evaluate, text_of
+from kubebpf.compiler.passes.literals import known_equal, text_of
 from kubebpf.compiler.passes.parameters import number
 from kubebpf.compiler.passes.slots import joined_type
 from kubebpf.compiler.syntax import tree
@@ -145,7 +142,7 @@ def unary(t: Typing, node: tree.Unary) -> typed.Expr:
     if not is_integral(operand.type):
         return t.bad(node, OperatorUnusable(span=node.span, op=node.op, type=str(operand.type)))
     if isinstance(operand, typed.Constant) and operand.literal:
-        return _folded(t, node, lambda: _fold_unary(node.op, operand.value))
+        return _folded(t, node, f"{node.op}({operand.value})", lambda: _fold_unary(node.op, operand.value))
     if node.op == "+":
         return operand
     found = as_int(operand.type)
@@ -169,11 +166,11 @@ def _fold_unary(op: str, value: int) -> int:
     return value if op == "+" else ~value & ((1 << 64) - 1) if value >= 0 else ~value
 
 
-def _folded(t: Typing, node: tree.Expr, compute: Callable[[], int]) -> typed.Expr:
+def _folded(t: Typing, node: tree.Node, written: str, compute: Callable[[], int]) -> typed.Expr:
     try:
         value = compute()
     except NoValueError as failure:
-        return t.bad(node, FoldError(span=node.span, why=str(failure)))
+        return t.bad(node, FoldError(span=node.span, why=f"{failure}: {written}"))
     return typed.Constant(span=node.span, type=smallest_int(value), value=value, literal=True)
 
 
@@ -204,7 +201,7 @@ def arithmetic(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typ
         if not is_integral(operand.type):
             return t.bad(node, OperatorMismatch(span=node.span, op=op, left=str(left.type), right=str(right.type)))
     if isinstance(left, typed.Constant) and isinstance(right, typed.Constant) and left.literal and right.literal:
-        return _folded(t, node, lambda: fold(op, left.value, right.value))  # type: ignore[arg-type]
+        return _folded(t, node, f"{left.value} {op} {right.value}", lambda: fold(op, left.value, right.value))
     if op not in ("<<", ">>", "-"):
         _warn_of_signs(t, node, left, right)
     signed = _sign(t, left, right)
@@ -273,6 +270,9 @@ def _warn_of_signs(t: Typing, node: tree.Node, left: typed.Expr, right: typed.Ex
 
 
 def _compare_bytes(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
+    tuples = isinstance(left.type, Tuple) and isinstance(right.type, Tuple)
+    if tuples and op not in ORDER and (equal := known_equal(left, right)) is not None:
+        return typed.Constant(span=node.span, type=BOOL, value=int(equal == (op == "==")), literal=True)
     mismatch = OperatorMismatch(span=node.span, op=op, left=str(left.type), right=str(right.type))
     joined = joined_type(left.type, False, right.type, False)
     by_value = isinstance(joined, String | Array | Buffer | Tuple | Record | Resolved)
@@ -281,97 +281,6 @@ def _compare_bytes(t: Typing, node: tree.Node, op: str, left: typed.Expr, right:
     if not isinstance(joined, String):
         left, right = convert(left, joined), convert(right, joined)
     return typed.CompareBytes(span=node.span, type=BOOL, op=op, left=left, right=right)
-
-
-def condition(t: Typing, node: tree.Expr) -> typed.Expr:
-    """An expression in a place that asks for true or false."""
-    value = decay(t.expr(node))
-    if isinstance(value, typed.Bad) or has_truth(value.type):
-        return value
-    return t.bad(node, BadCondition(span=node.span, type=str(value.type)))
-
-
-def decided(t: Typing, node: tree.Expr) -> bool | None:
-    """What a condition under comptime is; None when it is not known, which the last round complains about."""
-    operand = node.operand if isinstance(node, tree.Comptime) else node
-    if not typeinfo.asks_about_types(operand):
-        return _decide(t, node, operand)
-    place = t.nth(node)
-    if place in t.decisions:
-        return t.decisions[place]
-    if not t.deciding and not t.final:
-        t.undecided = True
-        return None
-    truth = _decide(t, node, operand)
-    if truth is not None:
-        t.decisions[place], t.deciding = truth, False
-        typeinfo.fix_types(t, operand)
-    return truth
-
-
-def _decide(t: Typing, node: tree.Expr, operand: tree.Expr) -> bool | None:
-    test = condition(t, operand)
-    found = None if isinstance(test, typed.Bad) else evaluate(t, test)
-    if isinstance(found, typed.Constant | typed.Text):
-        return bool(found.value)
-    if not isinstance(test, typed.Bad):
-        t.complain(NotComptime(span=node.span))
-    return None
-
-
-def ternary(t: Typing, node: tree.Ternary) -> typed.Expr:
-    """`a ? b : c` and `a ?: c`."""
-    if isinstance(node.condition, tree.Comptime) and node.then is not None:
-        return _chosen(t, node, node.then, node.otherwise)
-    test = condition(t, node.condition)
-    then = test if node.then is None else decay(t.expr(node.then))
-    return choose(t, node, test, then, decay(t.expr(node.otherwise)))
-
-
-def _chosen(t: Typing, node: tree.Ternary | tree.IfExpr, then: tree.Expr, otherwise: tree.Expr) -> typed.Expr:
-    truth = decided(t, node.condition)
-    return t.bad(node) if truth is None else t.expr(then if truth else otherwise)
-
-
-def choose(t: Typing, node: tree.Node, test: typed.Expr, then: typed.Expr, otherwise: typed.Expr) -> typed.Expr:
-    """A value that depends on a condition: both values get their common type."""
-    if any(isinstance(e, typed.Bad) for e in (test, then, otherwise)):
-        return t.bad(node)
-    if then.type == VOID and otherwise.type == VOID:
-        return typed.Conditional(span=node.span, type=VOID, condition=test, then=then, otherwise=otherwise)
-    joined = joined_type(then.type, t.is_flexible(then), otherwise.type, t.is_flexible(otherwise))
-    if joined is None:
-        return t.bad(node, TernaryMismatch(span=node.span, left=str(then.type), right=str(otherwise.type)))
-    return typed.Conditional(
-        span=node.span, type=joined, condition=test, then=convert(then, joined), otherwise=convert(otherwise, joined)
-    )
-
-
-def if_expression(t: Typing, node: tree.IfExpr) -> typed.Expr:
-    """`if (c) { a } else { b }` as a value."""
-    if node.comptime or isinstance(node.condition, tree.Comptime):
-        return _chosen(t, node, node.then, node.otherwise)
-    return choose(t, node, condition(t, node.condition), t.expr(node.then), t.expr(node.otherwise))
-
-
-def block_expression(t: Typing, node: tree.BlockExpr) -> typed.Expr:
-    """`{ statements; value }`."""
-    with t.scope():
-        body = t.statements(node.statements, node.span)
-        value = t.expr(node.value)
-    if isinstance(value, typed.Bad):
-        return t.bad(node)
-    return typed.BlockValue(span=node.span, type=value.type, statements=body.statements, value=value)
-
-
-def comptime(t: Typing, node: tree.Comptime) -> typed.Expr:
-    """`comptime e`: computed now, parameters included."""
-    value = t.expr(node.operand)
-    if isinstance(value, typed.Bad):
-        return value
-    if isinstance(value, typed.MakeTuple) and isinstance(node.operand, tree.Typeinfo):
-        return value
-    return evaluate(t, value) or t.bad(node, NotComptime(span=node.span))
 
 
 def increment(t: Typing, node: tree.Increment) -> typed.Expr:
@@ -464,7 +373,7 @@ EXPRESSIONS: dict[type, Callable[[Any, Any], typed.Expr]] = {
     tree.Unary: unary,
     tree.Increment: increment,
     tree.Binary: binary,
-    tree.Ternary: ternary,
+    tree.Ternary: choices.ternary,
     tree.FieldAccess: members.field_access,
     tree.TupleAccess: members.tuple_access,
     tree.Index: members.index,
@@ -475,7 +384,7 @@ EXPRESSIONS: dict[type, Callable[[Any, Any], typed.Expr]] = {
     tree.Sizeof: casts.sizeof_of,
     tree.Offsetof: casts.offsetof_of,
     tree.Typeinfo: typeinfo.typeinfo_of,
-    tree.Comptime: comptime,
-    tree.BlockExpr: block_expression,
-    tree.IfExpr: if_expression,
+    tree.Comptime: choices.comptime,
+    tree.BlockExpr: choices.block_expression,
+    tree.IfExpr: choices.if_expression,
 }

@@ -13,7 +13,7 @@ from kubebpf.compiler.passes import parameters
 from kubebpf.compiler.passes.conversions import wrap
 from kubebpf.compiler.passes.fold import COMPARISONS, NoValueError, fold
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import BOOL, Bool, EnumType, Int, String
+from kubebpf.compiler.types.model import BOOL, Bool, EnumType, Int, String, Tuple
 from kubebpf.compiler.types.promote import smallest_int
 
 if TYPE_CHECKING:
@@ -47,6 +47,24 @@ def evaluate(t: Typing, value: typed.Expr) -> typed.Constant | typed.Text | type
             return evaluate(t, inner)
         case _:
             return _computed(t, value)
+
+
+def known_equal(left: typed.Expr, right: typed.Expr) -> bool | None:
+    """Whether two values as written are equal, if that can be told: tuples of other lengths or kinds never are."""
+    match left, right:
+        case typed.Constant(literal=True), typed.Constant(literal=True):
+            return left.value == right.value
+        case typed.Text(), typed.Text():
+            return left.value == right.value
+        case typed.MakeTuple(type=Tuple()), typed.MakeTuple(type=Tuple()):
+            if len(left.elements) != len(right.elements):
+                return False
+            parts = [known_equal(a, b) for a, b in zip(left.elements, right.elements, strict=True)]
+            return False if False in parts else None if None in parts else True
+        case (typed.Constant(literal=True), typed.Text()) | (typed.Text(), typed.Constant(literal=True)):
+            return False
+        case _:
+            return None
 
 
 def _computed(t: Typing, value: typed.Expr) -> typed.Constant | typed.Text | typed.MakeTuple | None:

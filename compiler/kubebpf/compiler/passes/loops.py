@@ -19,8 +19,8 @@ from kubebpf.compiler.complaints.flow import (
     WhileDeprecated,
 )
 from kubebpf.compiler.complaints.typing import UndefinedMap
+from kubebpf.compiler.passes.choices import condition
 from kubebpf.compiler.passes.conversions import NUMERIC_AGGREGATES, convert, decay
-from kubebpf.compiler.passes.expressions import condition
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import I64, Aggregate, Int, Tuple, Type

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import NotBuiltYet
-from kubebpf.compiler.passes.expressions import condition
+from kubebpf.compiler.passes.choices import condition
 from kubebpf.compiler.probes.record import Context, Target
 from kubebpf.compiler.probes.registry import PROVIDERS
 from kubebpf.compiler.syntax import tree

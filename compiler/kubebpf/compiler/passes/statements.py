@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kubebpf.compiler.builtins.registry import BUILTINS
 from kubebpf.compiler.complaints.flow import ReturnNotInteger
 from kubebpf.compiler.complaints.imports import ImportInBody
+from kubebpf.compiler.complaints.parameters import CountUnknown, TooManyCopies
 from kubebpf.compiler.complaints.typing import (
     AggregateCopied,
     AggregateToVariable,
@@ -24,8 +25,9 @@ from kubebpf.compiler.complaints.typing import (
 )
 from kubebpf.compiler.passes import casts, loops
 from kubebpf.compiler.passes.calls import arguments_fit
+from kubebpf.compiler.passes.choices import condition, decided
 from kubebpf.compiler.passes.conversions import convert, decay
-from kubebpf.compiler.passes.expressions import binary_of, condition, decided
+from kubebpf.compiler.passes.expressions import binary_of
 from kubebpf.compiler.passes.functions import returned
 from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 
 UNROLL_MOST = 100
+COPIES_MOST = 5000  # of the innermost body of unrolls in unrolls
 
 
 def block(t: Typing, node: tree.Block) -> typed.Statement:
@@ -266,13 +269,19 @@ def unroll(t: Typing, node: tree.Unroll) -> typed.Statement | None:
     count = literal(t, t.expr(node.count))
     if not isinstance(count, typed.Constant):
         if not isinstance(count, typed.Bad):
-            t.not_yet(node, "unroll with a count that is only known at run time")
+            t.complain(CountUnknown(span=node.count.span))
         return None
     if not 1 <= count.value <= UNROLL_MOST:
         bound, limit = ("minimum", 1) if count.value < 1 else ("maximum", UNROLL_MOST)
         t.complain(UnrollCount(span=node.count.span, bound=bound, limit=limit, found=count.value))
         return None
-    return typed.Block(span=node.span, statements=tuple(t.block(node.body) for _ in range(count.value)))
+    if t.copies * count.value > COPIES_MOST:
+        t.complain(TooManyCopies(span=node.span, found=t.copies * count.value, limit=COPIES_MOST))
+        return None
+    t.copies *= count.value
+    statements = tuple(t.block(node.body) for _ in range(count.value))
+    t.copies //= count.value
+    return typed.Block(span=node.span, statements=statements)
 
 
 def import_(t: Typing, node: tree.Import) -> typed.Statement | None:

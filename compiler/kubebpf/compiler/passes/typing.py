@@ -71,6 +71,7 @@ class Typing:
     strings: list[str] = field(default_factory=list)
     unsafe: set[str] = field(default_factory=set)
     maps: dict[str, typed.MapInfo] = field(default_factory=dict)
+    copies: int = 1  # of the present statement, by the unrolls around it
     expanding: set[str] = field(default_factory=set)  # the C macros whose texts are being typed
     functions: dict[str, typed.Function] = field(default_factory=dict)
     calls: dict[str, set[str]] = field(default_factory=dict)  # which functions a function calls
