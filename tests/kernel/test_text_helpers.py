@@ -70,9 +70,9 @@ def test_str() -> None:
     path, n = b"/nowhere/at all", "rand >= 0 ? 5 : 1"
     asked = ("str(args.filename)", "str(args.filename, 5)", f"str(args.filename, {n})", "str(args.filename, 0)")
     assert opened(path, *asked) == ["/nowhere/at all", "/now", "/now", ""]
-    asked = ("str(args.filename)", "str(args.filename, 8)", "strlen(str(args.filename))", "$s", "strlen($s)", "sizeof($s)")
+    cut = ("str(args.filename)", "str(args.filename, 8)", "strlen(str(args.filename))", "$s", "strlen($s)", "sizeof($s)")
     short = "config = { max_strlen = 8 }"
-    assert opened(path, *asked, config=short, first="$s = str(args.filename);") == [
+    assert opened(path, *cut, config=short, first="$s = str(args.filename);") == [
         "/nowhere..",
         "/nowher",
         8,

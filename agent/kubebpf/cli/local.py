@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
-from kubebpf.agent.output.writers import JsonOutput, Output, Streams, TextOutput
-from kubebpf.agent.session.errors import AttachError, SessionError
+from kubebpf.agent.output.writers import JsonOutput, Output, Streams, TextOutput, place_text, underlined
+from kubebpf.agent.session.errors import AttachError, FactError, SessionError
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.session import Session
 from kubebpf.cli.child import Child
@@ -52,7 +52,7 @@ def run(program: Program, compiling: Compiling, options: RunOptions) -> int:
     """
     with progress("compiling"):
         artifact = compiling.artifact()
-    with ExitStack() as stack, explained(options.verbose):
+    with ExitStack() as stack, explained(options.verbose, program):
         child = stack.enter_context(Child.start(options.command)) if options.command else None
         streams = stack.enter_context(_streams(options.output))
         output = _output(options.form, streams, program)
@@ -71,11 +71,12 @@ def session_options(options: RunOptions, child: Child | None = None) -> Options:
 
 
 @contextmanager
-def explained(verbose: bool = False) -> Iterator[None]:
+def explained(verbose: bool = False, program: Program | None = None) -> Iterator[None]:
     """Turn what the session raises into messages for people.
 
     Args:
         verbose: with the whole log of libbpf and the verifier.
+        program: whose line is shown where the message is about one.
 
     Raises:
         UserError: instead.
@@ -87,8 +88,18 @@ def explained(verbose: bool = False) -> Iterator[None]:
     except LibbpfError as error:
         log = f"\n{error.log.rstrip()}" if verbose and error.log else ""
         raise UserError(f"ERROR: {error}{log}" + ("" if log else _more(error))) from error
+    except FactError as error:
+        raise _fact_missing(error, program) from error
     except (SessionError, LibbpfMissingError, ManifestError) as error:
         raise error_line(error) from error
+
+
+def _fact_missing(error: FactError, program: Program | None) -> UserError:
+    if error.place is None:
+        return error_line(error)
+    shown = program is not None and program.name == error.place.file
+    line = underlined(program.text.splitlines(), error.place) if program and shown else ""
+    return UserError(f"{place_text(error.place)}: ERROR: {error.message}\n{line}".rstrip("\n"))
 
 
 def _more(error: LibbpfError) -> str:

@@ -11,7 +11,7 @@ last lines of a node.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, Protocol
 
 from kubebpf.agent.session.counters import SiteCount
@@ -151,10 +151,7 @@ class TextOutput:
         return "".join(f"{place_text(call)}: {severity}: expanded from\n{self._underlined(call)}" for call in calls)
 
     def _underlined(self, place: Place | None) -> str:
-        if place is None or place.file != self._name or place.end_line != place.line or place.line > len(self._lines):
-            return ""
-        marks = "~" * max(1, place.end_column - place.column)
-        return f"{self._lines[place.line - 1]}\n{' ' * (place.column - 1)}{marks}\n"
+        return underlined(self._lines, place) if place and place.file == self._name else ""
 
 
 class JsonOutput:
@@ -209,6 +206,19 @@ class JsonOutput:
 
 
 _NOWHERE = Place("", 0, 0, 0, 0)
+
+
+def underlined(lines: Sequence[str], place: Place) -> str:
+    """The line of a place with the place marked; "" for one over several lines.
+
+    Args:
+        lines: of the text that the place is in.
+        place: the place.
+    """
+    if place.end_line != place.line or place.line > len(lines):
+        return ""
+    marks = "~" * max(1, place.end_column - place.column)
+    return f"{lines[place.line - 1]}\n{' ' * (place.column - 1)}{marks}\n"
 
 
 def place_text(place: Place) -> str:

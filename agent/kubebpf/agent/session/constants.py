@@ -31,7 +31,10 @@ def _bytes(constant: Constant, options: Options) -> bytes:
     fact = FACTS.get(constant.kind)
     if fact is None:
         raise FactError(f"the object asks for a constant of kind {constant.kind}, which this agent does not know")
-    value = fact(constant, options)
+    try:
+        value = fact(constant, options)
+    except FactError as error:
+        raise FactError(error.message, constant.place) from error
     if isinstance(value, bytes):
         return value
     return (value & ((1 << 8 * constant.size) - 1)).to_bytes(constant.size, "little")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.artifact.manifest import Place
 
 
 class SessionError(Exception):
@@ -18,9 +22,18 @@ class ParameterError(SessionError):
 
 
 class FactError(SessionError):
-    """The program asks for something that this node does not have: a cgroup, a kernel symbol."""
+    """The program asks for something that this node does not have: a cgroup, a kernel symbol.
+
+    Args:
+        message: what it is.
+        place: where the program asks.
+    """
 
     reason = "NodeFactMissing"
+
+    def __init__(self, message: str, place: Place | None = None) -> None:
+        self.message, self.place = message, place
+        super().__init__(f"{place.file}:{place.line}:{place.column}: {message}" if place else message)
 
 
 class MissingProbeError(SessionError):

@@ -66,12 +66,16 @@ def kernel_address(symbol: str) -> int:
     Raises:
         FactError: there is none, or addresses are hidden from this process (kernel.kptr_restrict).
     """
+    hidden = False
     with Path("/proc/kallsyms").open() as lines:
         for line in lines:
             address, _, name, *_ = line.split()
             if name == symbol and int(address, 16):
                 return int(address, 16)
-    raise FactError(f"no kernel symbol {symbol} in /proc/kallsyms, or its address is hidden (kernel.kptr_restrict)")
+            hidden |= name == symbol
+    if hidden:
+        raise FactError(f"the address of kernel symbol {symbol} is hidden from this process (kernel.kptr_restrict)")
+    raise FactError(f"Failed to resolve kernel symbol: {symbol}")
 
 
 def wall_offset() -> int:

@@ -148,6 +148,7 @@ class Constant:
         arg: positional: the index from 1, `1+3` without the text's first three bytes; getopt: the option's name; cgroupid: the
             path.
         default: what the node writes when it is given nothing.
+        place: where the program asks for what a node may not have; None for the others.
     """
 
     kind: str
@@ -156,6 +157,7 @@ class Constant:
     string: bool = False
     arg: str = ""
     default: str = ""
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +274,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
     rest["attaches"] = tuple(_attach(a) for a in data["attaches"])
     rest["maps"] = tuple(_map(m) for m in data["maps"])
     rest["events"] = tuple(_event(e) for e in data["events"])
-    rest["constants"] = tuple(Constant(**c) for c in data["constants"])
+    rest["constants"] = tuple(Constant(**(c | {"place": _place(c.get("place"))})) for c in data["constants"])
     rest["sites"] = tuple(Site(s["kind"], s["helper"], _place(s["place"])) for s in data["sites"])
     rest["config"] = Config(**data["config"])
     return Manifest(**(rest | {name: tuple(data[name]) for name in ("strings", "features", "unsafe", "folded")}))

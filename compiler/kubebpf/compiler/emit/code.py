@@ -304,10 +304,10 @@ class Code:
         """A ptr as an i64."""
         return self.f.cast("ptrtoint", value, "i64") if value.type == "ptr" else value
 
-    def load_constant(self, kind: str, arg: str = "", default: str = "") -> Operand:
+    def load_constant(self, kind: str, arg: str = "", default: str = "", span: Span | None = None) -> Operand:
         """A number that the node wrote before the load; volatile, because LLVM must not believe the zeros that stand there
         now."""
-        constant = self.module.constant(kind, arg, default=default)
+        constant = self.module.constant(kind, arg, default=default, span=span)
         return self.f.load("i64", self.constant_address(constant.offset), align=8, volatile=True)
 
     def constant_address(self, offset: int) -> Operand:

@@ -170,11 +170,15 @@ class Module:
 
     # -- constants -----------------------------------------------------------------------------------------------------
 
-    def constant(self, kind: str, arg: str = "", *, string: bool = False, size: int = 8, default: str = "") -> m.Constant:
-        """A load-time constant: the same one for the same question."""
+    def constant(
+        self, kind: str, arg: str = "", *, string: bool = False, size: int = 8, default: str = "", span: Span | None = None
+    ) -> m.Constant:
+        """A load-time constant: the same one for the same question. `span` is where it is asked, for nodes that have no answer."""
         key = (kind, arg, string)
         if key not in self.constants:
-            self.constants[key] = m.Constant(kind, self._constants_end, size, string, arg, default)
+            self.constants[key] = m.Constant(
+                kind, self._constants_end, size, string, arg, default, self.place(span) if span else None
+            )
             self._constants_end += round_up(size, 8)
         return self.constants[key]
 

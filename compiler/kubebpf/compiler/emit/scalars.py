@@ -35,7 +35,8 @@ def read_map(code: Code, expr: typed.ReadMap) -> Operand:
 
 def load_time(code: Code, expr: typed.LoadTime) -> Operand:
     """A constant of the node."""
-    return code.load_constant(expr.kind, expr.arg, expr.default)
+    span = expr.span if expr.kind in ("kaddr", "cgroupid") else None
+    return code.load_constant(expr.kind, expr.arg, expr.default, span)
 
 
 def unary(code: Code, expr: typed.Unary) -> Operand:
