@@ -381,6 +381,14 @@ class UnsafeNotAllowed(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WriteNotAllowed(Complaint):
+    """write_user() without permission, in upstream's words for it."""
+
+    title: ClassVar[str] = "{name}() is unsafe. To use you need the --unsafe flag"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnknownProbe(Complaint):
     """An attach point that this kernel does not have."""
 

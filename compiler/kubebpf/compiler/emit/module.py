@@ -173,7 +173,7 @@ class Module:
     def constant(
         self, kind: str, arg: str = "", *, string: bool = False, size: int = 8, default: str = "", span: Span | None = None
     ) -> m.Constant:
-        """A load-time constant: the same one for the same question. `span` is where it is asked, for nodes that have no answer."""
+        """A load-time constant: the same one for the same question. `span` is where it is asked."""
         key = (kind, arg, string)
         if key not in self.constants:
             self.constants[key] = m.Constant(
