@@ -11,6 +11,7 @@ import re
 import tempfile
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,34 @@ class _Text:
     _starts: list[int] = field(default_factory=list)
 
 
+class _StandIns:
+    """Empty headers in place of the kernel's: BTF has the types of the real ones. Most programs need none.
+
+    Args:
+        stack: removes them.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self.folders: list[str] = []
+
+    def make(self, header: str) -> bool:
+        """Add one; False when it is there already, or nothing can be written here."""
+        try:
+            if not self.folders:
+                self.folders.append(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="kubebpf-")))
+            path = Path(self.folders[0], header)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(exist_ok=False)
+        except OSError:
+            return False
+        return True
+
+    def has(self, file: str) -> bool:
+        """Whether a file that clang opened is one of these."""
+        return any(file.startswith(folder) for folder in self.folders)
+
+
 def read(pieces: Sequence[tree.CDefinition], view: KernelView, options: CompileOptions, report: Report) -> Definitions | None:
     """Read a program's C definitions.
 
@@ -83,10 +112,11 @@ def read(pieces: Sequence[tree.CDefinition], view: KernelView, options: CompileO
     """
     text = _Text(pieces, options.includes)
     defines = ["BPFTRACE_HAVE_BTF"] if len(view.btf.raw.words) else []
-    with tempfile.TemporaryDirectory(prefix="kubebpf-") as stand_ins:
-        unit = _settle(text, view, options, Path(stand_ins), defines)
+    with ExitStack() as stack:
+        stand_ins = _StandIns(stack)
+        unit = _settle(text, view, options, stand_ins, defines)
     folders = [*options.include_dirs, *(str(Path(name).parent) for name in options.includes)]
-    foreign = strangers((f for f in unit.files if not f.startswith(stand_ins)), folders)
+    foreign = strangers((f for f in unit.files if not stand_ins.has(f)), folders)
     if foreign:
         report.add(ForbiddenHeader(span=_including(pieces, foreign[0]), name=Path(foreign[0]).name))
         return None
@@ -95,16 +125,16 @@ def read(pieces: Sequence[tree.CDefinition], view: KernelView, options: CompileO
     return None if unit.problems else Definitions(unit, view, text.own_from)
 
 
-def _settle(text: _Text, view: KernelView, options: CompileOptions, stand_ins: Path, defines: Sequence[str]) -> clang.Unit:
+def _settle(text: _Text, view: KernelView, options: CompileOptions, stand_ins: _StandIns, defines: Sequence[str]) -> clang.Unit:
     """Read again and again, with more of the kernel's types, until that changes nothing."""
     asked: set[tuple[str, str]] = set()
     for _ in range(ROUNDS):
-        unit = clang.parse(text.render(), options.arch, [*options.include_dirs, str(stand_ins)], defines)
+        unit = clang.parse(text.render(), options.arch, [*options.include_dirs, *stand_ins.folders], defines)
         helped = False
         for problem in unit.problems:
             header = _MISSING_FILE.search(problem.text)
             if header and is_kernel_header(header[1]) and ".." not in header[1]:
-                helped |= _stand_in(stand_ins / header[1])
+                helped |= stand_ins.make(header[1])
             need = wanted(problem.text)
             if need is None or need in asked:
                 continue
@@ -116,15 +146,6 @@ def _settle(text: _Text, view: KernelView, options: CompileOptions, stand_ins: P
         if not helped:
             break
     return unit
-
-
-def _stand_in(path: Path) -> bool:
-    """An empty header: BTF has the types of the real one."""
-    if path.exists():
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    return True
 
 
 def _including(pieces: Sequence[tree.CDefinition], file: str) -> Span:
