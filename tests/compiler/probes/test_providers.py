@@ -37,8 +37,6 @@ def target(attach_point: str, view: KernelView) -> tuple[str, str, dict[str, str
         ("u:/bin/sh:main", "uprobe", "uprobe:/bin/sh:main", {"path": "/bin/sh", "function": "main", "offset": 0}),
         ("uprobe:libc:malloc+8", "uprobe", "uprobe:libc:malloc+8", {"path": "libc", "function": "malloc", "offset": 8}),
         ("uprobe:/bin/sh:0x10", "uprobe", "uprobe:/bin/sh:0x10", {"path": "/bin/sh", "function": "", "offset": 16}),
-        ("uprobe:/bin/sh:cpp:main", "uprobe", "uprobe:/bin/sh:cpp:main",
-         {"path": "/bin/sh", "function": "main", "offset": 0, "language": "cpp"}),
         ("u:/bin/sh@main.c:7:3", "uprobe", "uprobe:/bin/sh@main.c:7:3",
          {"path": "/bin/sh", "function": "", "offset": 0, "source": "main.c", "line": 7, "column": 3}),
         ("U:libc:libc:setjmp", "usdt", "usdt:libc:libc:setjmp", {"path": "libc", "namespace": "libc", "name": "setjmp"}),

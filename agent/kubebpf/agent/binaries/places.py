@@ -30,7 +30,9 @@ def functions(attach: Attach, node: Node) -> Iterator[Found]:
     Raises:
         MissingProbeError: no such file, no such function, or a place that must not be probed.
     """
-    return _everywhere(attach, node, _functions_in, f"no function {attach.target['function']}")
+    target = attach.target
+    what = f"function {target['function']}" if "source" not in target else f"code of {target['source']}:{target['line']}"
+    return _everywhere(attach, node, _functions_in, f"no {what}")
 
 
 def probes(attach: Attach, node: Node) -> Iterator[Found]:

@@ -91,7 +91,8 @@ class Session:
             self._prepare(opened)
             self._loaded = self._stack.enter_context(loaded(opened))
             for row in self._rows:
-                self._loaded.maps[row.map].update(row.cookie.to_bytes(8, "little"), row.value)
+                told = self._loaded.maps[row.map]
+                told.update(row.cookie.to_bytes(8, "little"), row.value.ljust(told.value_bytes, b"\0"))
             if RING in opened.map_names:
                 self._ring = self._stack.enter_context(RingBuffer(self._loaded.maps[RING].fd))
             self._stack = self._stack.pop_all()
