@@ -50,7 +50,7 @@ ENTRYPOINT ["/opt/kubebpf/bin/kubebpf"]
 CMD ["operator"]
 
 FROM python AS agent
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libbpf1 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libbpf1 libstdc++6 && rm -rf /var/lib/apt/lists/*
 COPY --from=build-agent /opt/kubebpf /opt/kubebpf
 # Root, with five capabilities and no more (see the chart): the kernel's files belong to root.
 USER 0:0
