@@ -17,7 +17,7 @@ from pathlib import Path
 # This file has the name of the package that it uses: its own folder must not be searched.
 sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
 
-from conformance import frontend, runtime  # noqa: E402
+from conformance import frontend, runtime, selftests  # noqa: E402
 from conformance.cases import Case, Verdict, figures, floor, folder, load, raise_floor  # noqa: E402
 
 
@@ -27,7 +27,11 @@ def chosen(tier: str, text: str) -> Iterator[tuple[Case, Callable[[Case], Verdic
         for case in load("frontend"):
             if text in frontend.name_of(case):
                 yield case, frontend.judge
-    for case in load("runtime") if tier != "frontend" else ():
+    if tier in ("", "selftests"):
+        for case in load("selftests"):
+            if text in selftests.name_of(case) or text in case["body"]:
+                yield case | {"program": selftests.program_of(case)}, selftests.judge
+    for case in load("runtime") if tier not in ("frontend", "selftests") else ():
         runs_here = case["tier"][0] == tier if tier else case["tier"][0] in "ABC"
         if runs_here and (text in runtime.name_of(case) or text in case["program"]):
             yield case, runtime.judge
@@ -36,7 +40,7 @@ def chosen(tier: str, text: str) -> Iterator[tuple[Case, Callable[[Case], Verdic
 def main() -> int:
     """Run, and print one line a failure and the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tier", default="", help="frontend, or a run-time tier: A, B, C, E, H, K, X")
+    parser.add_argument("--tier", default="", help="frontend, selftests, or a run-time tier: A, B, C, E, H, K, X")
     parser.add_argument("--filter", default="", dest="text", help="only cases with this text")
     parser.add_argument("-v", "--verbose", action="store_true", help="show programs and output of failures")
     parser.add_argument("--raise-floor", action="store_true")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance import frontend, runtime
+from conformance import frontend, loads, runtime, selftests
 from conformance.cases import Verdict, figures, floor, folder, load
 
 RUNTIME_TIERS = ("A-begin/end", "B-timer/software", "C-tracepoint")
@@ -25,6 +25,21 @@ def assert_floor(verdicts: list[Verdict]) -> None:
 @pytest.mark.timeout(900)
 def test_frontend() -> None:
     assert_floor([frontend.judge(case) for case in load("frontend")])
+
+
+@pytest.mark.kernel
+@pytest.mark.timeout(300)
+def test_selftests() -> None:
+    assert_floor([selftests.judge(case) for case in load("selftests")])
+
+
+@pytest.mark.kernel
+@pytest.mark.timeout(120)
+def test_loads() -> None:
+    """What compiles also loads: every tenth program."""
+    found = [loads.judge(p, artifact) for p, unsafe in loads.sample(10) if (artifact := loads.compiled(p, unsafe))]
+    assert [load for load in found if load.outcome == loads.REFUSED] == []
+    assert sum(load.outcome == loads.LOADED for load in found) > len(found) // 2
 
 
 @pytest.mark.kernel

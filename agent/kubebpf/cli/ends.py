@@ -36,6 +36,7 @@ class Ends:
         self._deadline: float | None = None
         self._before: dict[int, Any] = {}
         self._wakeup = (-1, -1)
+        self._heard: list[int] = []
 
     def __enter__(self) -> Self:
         """Take the signals."""
@@ -50,6 +51,16 @@ class Ends:
         signal.set_wakeup_fd(-1)
         for descriptor in self._wakeup:
             os.close(descriptor)
+
+    def listen(self, numbers: Sequence[int]) -> None:
+        """Take further signals, which do not end the run: `heard` gives them."""
+        for number in numbers:
+            self._before.setdefault(number, signal.signal(number, self._hear))
+
+    def heard(self) -> list[int]:
+        """The signals of `listen` that came since the last call, in their order."""
+        heard, self._heard = self._heard, []
+        return heard
 
     def start_clock(self) -> None:
         """The duration counts from now."""
@@ -66,6 +77,8 @@ class Ends:
         for descriptor in (*self._processes, self._wakeup[0], *([] if events is None else [events])):
             poll.register(descriptor, select.POLLIN)
         ready = {descriptor for descriptor, _ in poll.poll(self._timeout_ms())}
+        if self._wakeup[0] in ready:
+            os.read(self._wakeup[0], 4096)  # a byte for each signal; the handlers have run
         self.reached |= bool(ready & self._processes) or self._late()
 
     def _late(self) -> bool:
@@ -78,6 +91,9 @@ class Ends:
     def _caught(self, number: int, frame: FrameType | None) -> None:
         self.reached = True
         self._restore()
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._heard.append(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -10,6 +10,7 @@ empty lines, the maps by name.
 from __future__ import annotations
 
 import gc
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from kubebpf.cli.ends import Ends
 from kubebpf.compiler.artifact.manifest import Site
 from kubebpf.compiler.artifact.state import MapState
 
-_AT_ONCE = frozenset({"begin", "end"})
+_AT_ONCE = frozenset({"begin", "end", "test", "bench"})
 _ON_REQUEST = frozenset({"helper"})
 _COUNTERS_S = 1.0
 
@@ -83,16 +84,21 @@ class Run:
         # What was imported lives as long as the process: the collector need not look at it again.
         gc.freeze()
         gc.enable()
+        self.ends.listen([signal.Signals[str(attach.target["signal"])] for attach in self.session.probes("signal")])
         self.session.start()
         self._attached()
         attached()
         self.ends.start_clock()
         self._events()
+        self.end()
+        return self.session.exit.code if self.session.exit else 0
+
+    def end(self) -> None:
+        """Detach, run the end probes, and show what is left to show."""
         self._show(self.session.finish())
         self._failures()
         self._maps()
         self._flush()
-        return self.session.exit.code if self.session.exit else 0
 
     def maps(self) -> list[MapState]:
         """All maps as they stand, by name, for a report: without a min or max that is not set."""
@@ -105,8 +111,11 @@ class Run:
             self.output.attached(self.session.attached)
 
     def _events(self) -> None:
-        runs_out = self.manner.dry or all(attach.provider in _AT_ONCE for attach in self.session.manifest.attaches)
+        waits = any(attach.provider not in _AT_ONCE for attach in self.session.manifest.attaches)
+        runs_out = self.manner.dry or not waits
         while True:
+            for number in self.ends.heard():
+                self.session.signalled(signal.Signals(number).name)
             busy = self._show(self.session.poll(0))
             self.resolver.drain()
             if self.session.exit is not None or self.ends.reached or (runs_out and not busy):

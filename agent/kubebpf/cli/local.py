@@ -13,7 +13,7 @@ from typing import BinaryIO
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.output.writers import JsonOutput, Output, Streams, TextOutput, place_text, underlined
 from kubebpf.agent.session.errors import AttachError, FactError, SessionError
-from kubebpf.agent.session.options import Options
+from kubebpf.agent.session.options import Options, Purpose
 from kubebpf.agent.session.session import Session
 from kubebpf.cli.child import Child
 from kubebpf.cli.compiling import Compiling
@@ -22,6 +22,7 @@ from kubebpf.cli.engine import Manner, Run
 from kubebpf.cli.problems import UserError, error_line
 from kubebpf.cli.progress import progress
 from kubebpf.cli.source import Program
+from kubebpf.cli.trials import run_trials
 from kubebpf.cli.words import Words
 from kubebpf.compiler.artifact.manifest import ManifestError
 
@@ -36,6 +37,7 @@ class RunOptions:
     output: Path | None = None
     duration_s: float | None = None
     verbose: bool = False
+    purpose: Purpose = "run"
     words: Words = field(default_factory=Words)
     manner: Manner = field(default_factory=Manner)
 
@@ -60,14 +62,17 @@ def run(program: Program, compiling: Compiling, options: RunOptions) -> int:
         with progress("loading", quiet=bool(child)):
             session = stack.enter_context(Session(artifact, session_options(options, child)))
         run = Run(session, output, ends, options.manner, streams.flush)
+        if options.purpose != "run":
+            return run_trials(run, options.purpose, streams.write, options.form)
         return run.go(child.go if child else lambda: None)
 
 
 def session_options(options: RunOptions, child: Child | None = None) -> Options:
     """The session's share of the options."""
     words, pid = options.words, child.pid if child else options.pid
-    unsafe = options.manner.allow_unsafe
-    return Options(args=words.args, params=words.params, pid=pid, child=child.pid if child else None, unsafe=unsafe)
+    child_pid = child.pid if child else None
+    unsafe, purpose = options.manner.allow_unsafe, options.purpose
+    return Options(args=words.args, params=words.params, pid=pid, child=child_pid, unsafe=unsafe, purpose=purpose)
 
 
 @contextmanager

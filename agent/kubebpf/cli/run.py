@@ -12,7 +12,6 @@ import click
 
 from kubebpf.cli.building import Headers
 from kubebpf.cli.compiling import Compiling
-from kubebpf.cli.problems import UserError
 from kubebpf.cli.rights import require_rights
 from kubebpf.cli.source import Program, read
 from kubebpf.cli.words import Words, WordsCommand, words_of
@@ -50,8 +49,8 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 @click.option("-v", "--verbose", is_flag=True, help="Show the kernel's whole log when it refuses a program.")
 @click.option("--unsafe", is_flag=True, help="Allow unsafe helpers such as system().")
 @click.option("--dry-run", is_flag=True, help="End as soon as everything is attached.")
-@click.option("--test", "tests", is_flag=True, help="Run test: probes (not yet).")
-@click.option("--bench", "benches", is_flag=True, help="Run bench: probes (not yet).")
+@click.option("--test", "tests", is_flag=True, help="Run the test: probes, and nothing else: one passes when it returns 0.")
+@click.option("--bench", "benches", is_flag=True, help="Run the bench: probes, and nothing else: how long a run takes.")
 @click.option("-B", "buffering", type=click.Choice(["line", "full", "none"]), hidden=True)
 @click.option("-I", "directories", multiple=True, metavar="FOLDER", help="Look for C headers there first.")
 @click.option("--include", multiple=True, metavar="FILE", help="A C header in front of the program.")
@@ -68,7 +67,8 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
 
     Ctrl-C (or SIGTERM) ends the run: the end probes run and the maps are printed.
     """
-    _refuse_unbuilt(chosen)
+    if chosen["tests"] and chosen["benches"]:
+        raise click.UsageError("--test and --bench are two runs: give one of them")
     program = read(inline, words)
     require_rights()
     given = words_of(ctx, program.rest)
@@ -87,6 +87,7 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
         output=chosen["output"],
         duration_s=chosen["duration"],
         verbose=chosen["verbose"],
+        purpose="test" if chosen["tests"] else "bench" if chosen["benches"] else "run",
         words=given,
         manner=Manner(
             quiet=chosen["quiet"],
@@ -110,9 +111,3 @@ def _started(program: Program, given: Words, chosen: dict[str, Any]) -> Compilin
     warnings = not chosen["no_warnings"]
     more = given.options() | {"headers": headers, "base": program.folder, "check_helpers": chosen["helper_warnings"]}
     return Compiling.start(program.text, program.name, chosen["unsafe"], warnings, **more)
-
-
-def _refuse_unbuilt(chosen: dict[str, Any]) -> None:
-    for option, what in (("tests", "--test: test: probes"), ("benches", "--bench: bench: probes")):
-        if chosen[option]:
-            raise UserError(f"ERROR: {what} cannot be run yet")

@@ -55,6 +55,9 @@ class Together:
     attach: Callable[[Program, Sequence[Point], Options], Link]
 
 
+Moment = Literal["", "begin", "end", "signal", "test", "bench"]
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """One kind of attach point.
@@ -70,7 +73,7 @@ class Provider:
 
     attach: Attacher
     expand: Expand = as_written
-    moment: Literal["", "begin", "end"] = ""
+    moment: Moment = ""
     prepare: Callable[[Attach, Program], None] = lambda attach, program: None
     together: Together | None = None
     loadable: Callable[[Attach, Program], bool] = lambda attach, program: True
@@ -176,6 +179,9 @@ _USER = Together(user.group, user.attach_all)
 PROVIDERS: dict[str, Provider] = {
     "begin": Provider(_nothing, moment="begin"),
     "end": Provider(_nothing, moment="end"),
+    "self": Provider(_nothing, moment="signal"),
+    "test": Provider(_nothing, moment="test"),
+    "bench": Provider(_nothing, moment="bench"),
     "interval": Provider(_interval),
     "profile": Provider(_profile),
     "software": Provider(_software),

@@ -36,6 +36,12 @@ class FactError(SessionError):
         super().__init__(f"{place.file}:{place.line}:{place.column}: {message}" if place else message)
 
 
+class NoProbesError(SessionError):
+    """The program has probes of another purpose only: test probes without --test, or none with it."""
+
+    reason = "NoProbes"
+
+
 class MissingProbeError(SessionError):
     """An attach point names something that is not here, or that nothing can be attached to.
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+Purpose = Literal["run", "test", "bench"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Options:
             None: as the compiler set it.
         ring_bytes: of the ring buffer; None: as the config block says, else by this machine's memory.
         unsafe: attach where nobody knows that an instruction of a user program starts.
+        purpose: what the session is for: to run the program, its test probes or its bench probes.
         btf: the kernel's type information, where /sys/kernel/btf/vmlinux is not there.
     """
 
@@ -34,4 +38,5 @@ class Options:
     scope_levels: tuple[int, int] | None = None
     ring_bytes: int | None = None
     unsafe: bool = False
+    purpose: Purpose = "run"
     btf: Path | None = None

@@ -15,8 +15,10 @@ closes links, perf events, ring buffer, programs and maps.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -24,14 +26,14 @@ from typing import TYPE_CHECKING, Self
 from kubebpf.agent.libbpf.object import BpfObject, open_object
 from kubebpf.agent.libbpf.ring import RingBuffer
 from kubebpf.agent.session import user
-from kubebpf.agent.session.attach import PROVIDERS, attach_points, provider
+from kubebpf.agent.session.attach import PROVIDERS, Moment, attach_points, provider
 from kubebpf.agent.session.constants import fill
 from kubebpf.agent.session.counters import Counters, read_sites
-from kubebpf.agent.session.errors import AttachError, MissingProbeError
+from kubebpf.agent.session.errors import AttachError, MissingProbeError, NoProbesError
 from kubebpf.agent.session.facts import check_parameters
 from kubebpf.agent.session.loaded import Loaded, loaded
 from kubebpf.agent.session.memory import can_preallocate
-from kubebpf.agent.session.options import Options
+from kubebpf.agent.session.options import Options, Purpose
 from kubebpf.agent.session.points import Node, Point, Target, number
 from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of
 from kubebpf.compiler.artifact.artifact import Artifact
@@ -44,6 +46,26 @@ if TYPE_CHECKING:
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FIRST = bytes(4)
 _ONE = (1).to_bytes(8, "little")
+
+
+_NO_PROBES: dict[Purpose, str] = {
+    "run": "No probes attached; use --test to run test probes, --bench to run bench probes.",
+    "test": "No test probes in the program.",
+    "bench": "No bench probes in the program.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of one run of a program.
+
+    Args:
+        value: that it returned.
+        duration_ns: of the call that ran it.
+    """
+
+    value: int
+    duration_ns: int
 
 
 class Session:
@@ -115,6 +137,8 @@ class Session:
             LibbpfError: a begin program could not be run.
         """
         self._run("begin")
+        if self.options.purpose != "run":
+            return
         held = self._held()
         try:
             self._attach_all(held)
@@ -167,9 +191,43 @@ class Session:
     @property
     def attached(self) -> int:
         """How many probes are attached, begin and end counted, as bpftrace counts them."""
-        special = [attach for attach in self.manifest.attaches if _moment(attach)]
+        special = [attach for attach in self.manifest.attaches if _moment(attach) and self._wanted(attach)]
         # A usdt probe that has several places is one.
         return len(special) + len({(point.attach.probe, point.name) for point, _ in self._held().attached})
+
+    def probes(self, moment: Moment) -> list[Attach]:
+        """The probes of the text that this process runs itself, of one kind, in their order."""
+        return [attach for attach in self.manifest.attaches if _moment(attach) == moment]
+
+    def run_probe(self, attach: Attach) -> Trial:
+        """Run one of them, once; its records come with the next poll.
+
+        Raises:
+            LibbpfError: it could not be run.
+        """
+        program = self._held().programs[attach.program]
+        started = time.perf_counter_ns()
+        value = program.run()
+        trial = Trial(value, time.perf_counter_ns() - started)
+        self._drain()
+        return trial
+
+    def measure(self, attach: Attach, rounds: int) -> int:
+        """Run a bench probe many times. Returns the nanoseconds that one time takes, on average.
+
+        Raises:
+            LibbpfError: it could not be run.
+        """
+        try:
+            return self._held().programs[attach.program].measure(rounds)
+        finally:
+            self._drain()
+
+    def signalled(self, name: str) -> None:
+        """Run the self probes that wait for a signal."""
+        for attach in self.probes("signal"):
+            if attach.target["signal"] == name:
+                self.run_probe(attach)
 
     @property
     def loaded(self) -> Loaded:
@@ -267,9 +325,18 @@ class Session:
     def _ring_bytes(self) -> int:
         return self.options.ring_bytes or self.manifest.config.ring_pages * _PAGE or default_ring_bytes()
 
+    def _wanted(self, attach: Attach) -> bool:
+        """Whether a probe belongs to what the session is for."""
+        moment = _moment(attach)
+        if self.options.purpose == "run":
+            return moment not in ("test", "bench")
+        return moment in ("begin", "end", self.options.purpose)
+
     def _find(self, opened: BpfObject) -> list[Point]:
         found: list[tuple[Attach, str, Target]] = []
         missing: list[MissingProbeError] = []
+        if self.manifest.attaches and not any(map(self._wanted, self.manifest.attaches)):
+            raise NoProbesError(_NO_PROBES[self.options.purpose])
         for attach in self.manifest.attaches:
             try:
                 found += self._places(attach, opened)
@@ -280,6 +347,9 @@ class Session:
 
     def _places(self, attach: Attach, opened: BpfObject) -> Iterable[tuple[Attach, str, Target]]:
         kind, program = provider(attach), opened.programs[attach.program]
+        if not self._wanted(attach):
+            program.autoload = False
+            return []
         if not kind.loadable(attach, program):
             program.autoload = False
             raise MissingProbeError(attach.text, f"this kernel has no {attach.text}")
@@ -326,9 +396,8 @@ class Session:
     def _run(self, moment: str) -> None:
         for attach in self.manifest.attaches:
             if _moment(attach) == moment:
-                self._held().programs[attach.program].run()
-                # After each, so that no program finds the ring buffer full of another's records.
-                self._drain()
+                # What it sent is taken after each, so that no program finds the ring buffer full of another's records.
+                self.run_probe(attach)
 
     def _drain(self) -> None:
         while self._ring is not None and (records := self._ring.consume()):

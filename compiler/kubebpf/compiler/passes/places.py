@@ -31,5 +31,7 @@ def refused_here(t: Typing, node: tree.Expr, name: str, builtin: str) -> typed.E
     if t.function is not None and builtin in OF_PROBES:
         return t.bad(node, OutsideProbe(span=node.span, name=name))
     if t.fors and builtin in OF_CONTEXT:
-        return t.bad(node, InForLoop(span=node.span, name=name, help=(f"Assign it in front of the loop: $x = {name};",)))
+        return t.bad(
+            node, InForLoop(span=node.span, name=name.partition(".")[0], help=(f"Assign it in front of the loop: $x = {name};",))
+        )
     return None

@@ -8,8 +8,7 @@ from kubebpf.compiler.probes.record import Provider
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
     for provider in (
-        special.BEGIN,
-        special.END,
+        *special.RECORDS.values(),
         timers.INTERVAL,
         timers.PROFILE,
         timers.SOFTWARE,
