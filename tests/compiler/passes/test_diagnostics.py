@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kubebpf.compiler.complaints import cdefs as c_complaints
+from kubebpf.compiler.complaints import flow as flow_complaints
 from kubebpf.compiler.complaints import macros as macro_complaints
 from kubebpf.compiler.complaints import parameters as parameter_complaints
 from kubebpf.compiler.complaints import stacks as stack_complaints
@@ -48,6 +49,7 @@ def test_every_diagnostic_has_an_example(small: KernelView) -> None:
         for module in (
             typing_complaints,
             c_complaints,
+            flow_complaints,
             macro_complaints,
             parameter_complaints,
             stack_complaints,
