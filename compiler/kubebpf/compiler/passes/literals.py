@@ -152,8 +152,8 @@ def _given(t: Typing, value: typed.LoadTime) -> typed.Constant | typed.Text | No
 def _as_type(t: Typing, value: typed.LoadTime, text: str, what: str) -> typed.Constant | typed.Text | None:
     if isinstance(value.type, String):
         return text_of(value, text)
-    number = parameters.number(text, what, value.span, t.report)
-    return None if number is None else _constant(value, number)
+    # After a complaint any number will do.
+    return _constant(value, parameters.number(text, what, value.span, t.report) or 0)
 
 
 def text_of(place: typed.Expr, text: str) -> typed.Text:

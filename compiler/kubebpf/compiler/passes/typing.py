@@ -198,7 +198,8 @@ class Typing:
             case typed.Constant(literal=literal, value=number):
                 return literal and number >= 0
             case typed.ReadVariable(variable=variable):
-                return isinstance(value.type, Int) and self.slot(variable).flexible
+                slot = self._slot_of.get(id(variable))  # what inference itself keeps a value in has none
+                return isinstance(value.type, Int) and slot is not None and slot.flexible
             case typed.ReadMap(map=info):
                 return isinstance(info.value, Int) and self.slots.map(info.name).value.flexible
             case _:
