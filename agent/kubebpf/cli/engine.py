@@ -25,7 +25,7 @@ from kubebpf.cli.ends import Ends
 from kubebpf.compiler.artifact.manifest import Site
 from kubebpf.compiler.artifact.state import MapState
 
-_AT_ONCE = frozenset({"begin", "end", "test", "bench"})
+_AT_ONCE = frozenset({"begin", "end", "test", "bench", "iter"})
 _ON_REQUEST = frozenset({"helper"})
 _COUNTERS_S = 1.0
 
@@ -111,7 +111,8 @@ class Run:
             self.output.attached(self.session.attached)
 
     def _events(self) -> None:
-        waits = any(attach.provider not in _AT_ONCE for attach in self.session.manifest.attaches)
+        # A pinned iterator runs whenever somebody reads it, for as long as this run.
+        waits = any(a.provider not in _AT_ONCE or a.target.get("pin") for a in self.session.manifest.attaches)
         runs_out = self.manner.dry or not waits
         while True:
             for number in self.ends.heard():

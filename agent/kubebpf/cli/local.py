@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.output.writers import JsonOutput, Output, Streams, TextOutput, place_text, underlined
-from kubebpf.agent.session.errors import AttachError, FactError, SessionError
+from kubebpf.agent.session.errors import AttachError, FactError, MissingProbeError, SessionError
 from kubebpf.agent.session.options import Options, Purpose
 from kubebpf.agent.session.session import Session
 from kubebpf.cli.child import Child
@@ -89,7 +89,7 @@ def explained(verbose: bool = False, program: Program | None = None) -> Iterator
     try:
         yield
     except AttachError as error:
-        raise UserError("\n".join(f"ERROR: {missing}" for missing in error.missing)) from error
+        raise UserError("\n".join(line for missing in error.missing for line in _lines(missing))) from error
     except LibbpfError as error:
         log = f"\n{error.log.rstrip()}" if verbose and error.log else ""
         raise UserError(f"ERROR: {error}{log}" + ("" if log else _more(error))) from error
@@ -105,6 +105,13 @@ def _fact_missing(error: FactError, program: Program | None) -> UserError:
     shown = program is not None and program.name == error.place.file
     line = underlined(program.text.splitlines(), error.place) if program and shown else ""
     return UserError(f"{place_text(error.place)}: ERROR: {error.message}\n{line}".rstrip("\n"))
+
+
+def _lines(missing: MissingProbeError) -> list[str]:
+    """What is said of a probe that is not there: why, where it stands in the text, what may help."""
+    where = f"{place_text(missing.place)}: " if missing.place else ""
+    note = [missing.note] if missing.note else []
+    return [*note, f"{where}ERROR: {missing}"]
 
 
 def _more(error: LibbpfError) -> str:

@@ -33,7 +33,7 @@ def target(attach_point: str, view: KernelView) -> tuple[str, str, dict[str, str
         ("software:page-faults:7", "software", "software:page-faults:7", {"event": "page-faults", "config": 2, "count": 7}),
         ("software:cpu:", "software", "software:cpu:", {"event": "cpu-clock", "config": 0, "count": 1_000_000}),
         ("t:sched:sched_switch", "tracepoint", "tracepoint:sched:sched_switch", {"category": "sched", "event": "sched_switch"}),
-        ("rt:sched_switch", "rawtracepoint", "rawtracepoint:sched_switch", {"event": "sched_switch"}),
+        ("rt:sched_switch", "rawtracepoint", "rawtracepoint:sched_switch", {"module": "", "event": "sched_switch"}),
         ("u:/bin/sh:main", "uprobe", "uprobe:/bin/sh:main", {"path": "/bin/sh", "function": "main", "offset": 0}),
         ("uprobe:libc:malloc+8", "uprobe", "uprobe:libc:malloc+8", {"path": "libc", "function": "malloc", "offset": 8}),
         ("uprobe:/bin/sh:0x10", "uprobe", "uprobe:/bin/sh:0x10", {"path": "/bin/sh", "function": "", "offset": 16}),

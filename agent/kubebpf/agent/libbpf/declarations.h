@@ -6,7 +6,7 @@
  */
 
 typedef uint8_t __u8; typedef uint32_t __u32; typedef uint64_t __u64; typedef int32_t __s32;
-struct bpf_object; struct bpf_program; struct bpf_map; struct bpf_link; struct ring_buffer;
+struct bpf_object; struct bpf_program; struct bpf_map; struct bpf_link; struct btf; struct ring_buffer;
 
 struct bpf_object_open_opts {
     size_t sz;
@@ -25,6 +25,23 @@ struct bpf_tracepoint_opts { size_t sz; __u64 bpf_cookie; };
 struct bpf_trace_opts { size_t sz; __u64 cookie; };
 struct bpf_kprobe_opts { size_t sz; __u64 bpf_cookie; size_t offset; bool retprobe; };
 struct bpf_uprobe_opts { size_t sz; size_t ref_ctr_offset; __u64 bpf_cookie; bool retprobe; const char *func_name; };
+struct bpf_link_create_opts {
+    size_t sz; __u32 flags; void *iter_info; __u32 iter_info_len, target_btf_id;
+    union {
+        struct { __u64 bpf_cookie; } perf_event;
+        struct { __u32 flags, cnt; const char **syms; const unsigned long *addrs; const __u64 *cookies; } kprobe_multi;
+        struct { __u64 cookie; } tracing;
+    };
+};
+struct bpf_prog_load_opts {
+    size_t sz; int attempts; __u32 expected_attach_type, prog_btf_fd, prog_flags, prog_ifindex, kern_version;
+    __u32 attach_btf_id, attach_prog_fd, attach_btf_obj_fd; const int *fd_array;
+    const void *func_info; __u32 func_info_cnt, func_info_rec_size; const void *line_info; __u32 line_info_cnt, line_info_rec_size;
+    __u32 log_level, log_size; char *log_buf;
+};
+struct btf_type { __u32 name_off, info, size; };
+struct bpf_insn { __u8 code, registers; short off; __s32 imm; };
+struct bpf_btf_info { __u64 btf; __u32 btf_size, id; __u64 name; __u32 name_len, kernel_btf; };
 struct bpf_map_batch_opts { size_t sz; __u64 elem_flags; __u64 flags; };
 struct bpf_test_run_opts {
     size_t sz;
@@ -84,7 +101,12 @@ const char *bpf_program__section_name(const struct bpf_program *prog);
 int bpf_program__type(const struct bpf_program *prog);
 bool bpf_program__autoload(const struct bpf_program *prog);
 int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
+int bpf_program__set_type(struct bpf_program *prog, int type);
+int bpf_program__expected_attach_type(const struct bpf_program *prog);
 int bpf_program__set_expected_attach_type(struct bpf_program *prog, int type);
+int bpf_program__set_attach_target(struct bpf_program *prog, int attach_prog_fd, const char *attach_func_name);
+const struct bpf_insn *bpf_program__insns(const struct bpf_program *prog);
+size_t bpf_program__insn_cnt(const struct bpf_program *prog);
 int bpf_program__pin(struct bpf_program *prog, const char *path);
 int bpf_program__unpin(struct bpf_program *prog, const char *path);
 struct bpf_link *bpf_program__attach_perf_event_opts(const struct bpf_program *prog, int pfd,
@@ -96,6 +118,22 @@ struct bpf_link *bpf_program__attach_kprobe_opts(const struct bpf_program *prog,
     const struct bpf_kprobe_opts *opts);
 struct bpf_link *bpf_program__attach_uprobe_opts(const struct bpf_program *prog, int pid, const char *binary_path,
     size_t func_offset, const struct bpf_uprobe_opts *opts);
+struct bpf_link *bpf_program__attach_iter(const struct bpf_program *prog, const void *opts);
+int bpf_iter_create(int link_fd);
+int bpf_link_create(int prog_fd, int target_fd, int attach_type, const struct bpf_link_create_opts *opts);
+int bpf_prog_load(int prog_type, const char *prog_name, const char *license, const struct bpf_insn *insns, size_t insn_cnt,
+    const struct bpf_prog_load_opts *opts);
+
+struct btf *btf__load_vmlinux_btf(void);
+struct btf *btf__load_module_btf(const char *module_name, struct btf *vmlinux_btf);
+struct btf *btf__load_from_kernel_by_id(__u32 id);
+__s32 btf__find_by_name_kind(const struct btf *btf, const char *type_name, __u32 kind);
+const struct btf_type *btf__type_by_id(const struct btf *btf, __u32 id);
+const char *btf__name_by_offset(const struct btf *btf, __u32 offset);
+void btf__free(struct btf *btf);
+int bpf_btf_get_next_id(__u32 start_id, __u32 *next_id);
+int bpf_btf_get_fd_by_id(__u32 id);
+int bpf_prog_get_next_id(__u32 start_id, __u32 *next_id);
 
 struct bpf_link *bpf_link__open(const char *path);
 int bpf_link__fd(const struct bpf_link *link);

@@ -15,6 +15,8 @@ from kubebpf.agent.libbpf.declarations import ffi
 from kubebpf.agent.libbpf.info import LinkInfo, link_info
 from kubebpf.agent.libbpf.library import check, check_pointer, lib, messages
 
+_READ_BYTES = 1 << 16
+
 
 class Link:
     """Owns a `struct bpf_link`. A pinned link goes on after it is closed here."""
@@ -53,6 +55,20 @@ class Link:
             LibbpfError: the kernel refused.
         """
         check(lib().bpf_link__detach(self._alive()), "bpf_link__detach")
+
+    def iterate(self) -> None:
+        """Run the program of an iterator for everything that there is to iterate over; what it writes is not kept.
+
+        Raises:
+            LibbpfError: the kernel cannot open a reader.
+            OSError: reading failed.
+        """
+        reader = check(lib().bpf_iter_create(self.fd), "bpf_iter_create")
+        try:
+            while os.read(reader, _READ_BYTES):
+                pass
+        finally:
+            os.close(reader)
 
     def pin(self, path: Path) -> None:
         """Let the link outlive this process.

@@ -9,12 +9,17 @@ Example: a descriptor that fires a hundred times a second on CPU 0, every proces
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from kubebpf.agent.libbpf.declarations import ffi
 from kubebpf.agent.libbpf.syscalls import perf_event_open
 
 HARDWARE, SOFTWARE, TRACEPOINT, BREAKPOINT = 0, 1, 2, 5  # enum perf_type_id
 CPU_CLOCK, DUMMY = 0, 9  # enum perf_sw_ids
+
+# The kind of event that kprobes are; its number is the kernel's to give (dynamic PMU).
+KPROBES = Path("/sys/bus/event_source/devices/kprobe")
 
 _CLOEXEC = 8  # PERF_FLAG_FD_CLOEXEC
 # Bits of perf_event_attr's flags.
@@ -33,6 +38,7 @@ class PerfEvent:
         period: fire after so many; for CPU_CLOCK in nanoseconds (the kernel waits at least 10 us).
         frequency: or fire so many times a second, at most kernel.perf_event_max_sample_rate.
         bp_type, bp_address, bp_length: of a BREAKPOINT.
+        symbol: of a kprobe.
         threads: count also in the threads that the task starts later, and in theirs (inherit_thread, Linux 5.13).
     """
 
@@ -44,6 +50,22 @@ class PerfEvent:
     bp_address: int = 0
     bp_length: int = 0
     threads: bool = False
+    symbol: str = ""
+
+
+def kernel_probe(symbol: str, address: int, returns: bool) -> PerfEvent:
+    """The event of a kprobe.
+
+    Args:
+        symbol: a function; "" when the address says all.
+        address: of an instruction, or an offset in the function.
+        returns: fire when the function returns.
+
+    Raises:
+        FileNotFoundError: this kernel has no kprobes.
+    """
+    type = int((KPROBES / "type").read_text())
+    return PerfEvent(type, int(returns), period=1, symbol=symbol, bp_length=address)
 
 
 def open_perf_event(event: PerfEvent, cpu: int, pid: int = -1) -> int:
@@ -60,7 +82,10 @@ def open_perf_event(event: PerfEvent, cpu: int, pid: int = -1) -> int:
     Raises:
         LibbpfError: perf_event_open(2) failed, or this machine's architecture is not known here.
     """
-    attributes = ffi.new("struct perf_event_attr *", _attributes(event))
+    attributes: Any = ffi.new("struct perf_event_attr *", _attributes(event))
+    symbol = ffi.new("char[]", event.symbol.encode())
+    if event.symbol:
+        attributes.config1 = int(ffi.cast("uintptr_t", symbol))
     return perf_event_open(attributes, pid, cpu, _CLOEXEC, f"perf event {event.type}/{event.config} on CPU {cpu}")
 
 

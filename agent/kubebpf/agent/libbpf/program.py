@@ -20,6 +20,7 @@ from kubebpf.agent.libbpf.link import DescriptorLink, Link, PerfLink
 from kubebpf.agent.libbpf.syscalls import UPROBE_MULTI, raw_tracepoint_open, uprobe_multi_link
 
 _PACKET = 64  # bytes of the packet that measured programs are given; the kernel wants an Ethernet header at least
+KPROBE_MULTI = 42  # BPF_TRACE_KPROBE_MULTI, enum bpf_attach_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,47 @@ class Program:
     def type(self) -> int:
         """enum bpf_prog_type."""
         return int(lib().bpf_program__type(self._pointer))
+
+    @property
+    def attach_type(self) -> int:
+        """enum bpf_attach_type that it is loaded for."""
+        return int(lib().bpf_program__expected_attach_type(self._pointer))
+
+    @attach_type.setter
+    def attach_type(self, wanted: int) -> None:
+        check(lib().bpf_program__set_expected_attach_type(self._pointer, wanted), "set_expected_attach_type", subject=self.name)
+
+    def become(self, type: int, attach_type: int) -> None:
+        """Be loaded as a program of another type than its section says.
+
+        Args:
+            type: enum bpf_prog_type.
+            attach_type: enum bpf_attach_type.
+
+        Raises:
+            LibbpfError: it is loaded already.
+        """
+        check(lib().bpf_program__set_type(self._pointer, type), "bpf_program__set_type", subject=self.name)
+        self.attach_type = attach_type
+
+    def set_target(self, name: str, program: int = 0) -> None:
+        """Say what a tracing program is loaded for.
+
+        Args:
+            name: of the function or tracepoint.
+            program: the descriptor of the BPF program that has the function; 0 for the kernel and its modules.
+
+        Raises:
+            LibbpfError: there is no such thing in BTF, or the program is loaded already.
+        """
+        with messages() as said:
+            result = lib().bpf_program__set_attach_target(self._pointer, program, name.encode())
+            check(result, "bpf_program__set_attach_target", said, name)
+
+    @property
+    def instructions(self) -> tuple[Any, int]:
+        """What was loaded: a C array, owned by the object, and its length."""
+        return lib().bpf_program__insns(self._pointer), int(lib().bpf_program__insn_cnt(self._pointer))
 
     @property
     def fd(self) -> int:
@@ -130,6 +172,28 @@ class Program:
             LibbpfError: there is none of this name.
         """
         return DescriptorLink(raw_tracepoint_open(self.fd, event, cookie, self.name))
+
+    def attach_iter(self) -> Link:
+        """Make an iterator of which readers can be opened.
+
+        Raises:
+            LibbpfError: it cannot be attached.
+        """
+        return self._attach("bpf_program__attach_iter", ffi.NULL)
+
+    def attach_kprobes(self, functions: Sequence[str], cookies: Sequence[int], returns: bool = False) -> Link:
+        """Run at many kernel functions, by one link (Linux 5.18). The program was loaded for BPF_TRACE_KPROBE_MULTI.
+
+        Raises:
+            LibbpfError: one of them is not there or cannot be traced, or the kernel has no such links.
+        """
+        names = [ffi.new("char[]", name.encode()) for name in functions]
+        options: Any = ffi.new("struct bpf_link_create_opts *", {"sz": ffi.sizeof("struct bpf_link_create_opts")})
+        symbols, numbers = ffi.new("const char *[]", names), ffi.new("__u64[]", list(cookies))
+        multi = options.kprobe_multi
+        multi.flags, multi.cnt, multi.syms, multi.cookies = int(returns), len(names), symbols, numbers
+        link = lib().bpf_link_create(self.fd, 0, KPROBE_MULTI, options)
+        return DescriptorLink(check(int(link), "bpf_link_create", subject=f"{len(names)} functions"))
 
     def attach_kprobe(self, function: str, offset: int = 0, returns: bool = False, cookie: int = 0) -> Link:
         """Run at a kernel function.

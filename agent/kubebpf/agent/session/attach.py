@@ -10,16 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from errno import EINVAL, ESRCH
+from errno import EINVAL, ENOENT, EOPNOTSUPP, ESRCH
+from itertools import groupby
+from pathlib import Path
 from typing import Literal
 
 from kubebpf.agent.libbpf.errors import LibbpfError
 from kubebpf.agent.libbpf.link import Link
-from kubebpf.agent.libbpf.object import has_kernel_type
-from kubebpf.agent.libbpf.perf import CPU_CLOCK, SOFTWARE, TRACEPOINT, PerfEvent, open_perf_event
+from kubebpf.agent.libbpf.perf import BREAKPOINT, CPU_CLOCK, HARDWARE, SOFTWARE, TRACEPOINT, PerfEvent, open_perf_event
 from kubebpf.agent.libbpf.program import Program
 from kubebpf.agent.session import user
 from kubebpf.agent.session.errors import MissingProbeError
+from kubebpf.agent.session.kernel import (
+    TRACING,
+    Attached,
+    attach_kprobes,
+    attach_tracing,
+    kernel_functions,
+    prepare_kprobe,
+    prepare_tracing,
+    raw_tracepoints,
+    traced_functions,
+)
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.points import (
     Node,
@@ -28,7 +40,6 @@ from kubebpf.agent.session.points import (
     as_written,
     functions,
     online_cpus,
-    raw_tracepoints,
     threads,
     tracepoints,
     user_probes,
@@ -37,9 +48,8 @@ from kubebpf.compiler.artifact.manifest import Attach
 
 Expand = Callable[[Attach, Node], Iterator[tuple[str, Target]]]
 Attacher = Callable[[Program, Point, Options], Iterator[Link]]
-
-_TRACING = 26  # BPF_PROG_TYPE_TRACING
-_RAW_TP = 23  # BPF_TRACE_RAW_TP
+LoadFor = Callable[[Program, Attach, Sequence[Target], Node], None]
+Instances = Callable[[Program, Sequence[Point], Options], Attached]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,8 @@ class Provider:
         moment: of programs that are run instead of attached.
         prepare: what is to be done with a program before the load.
         together: how many places are attached at once, where that can be.
-        loadable: whether the kernel can take the program at all; asked before the load of the whole object.
+        load_for: tells the program, before the load, about the places that it is loaded for.
+        instances: attaches a program to all places of one attach point; for those that need an instance each.
     """
 
     attach: Attacher
@@ -76,7 +87,8 @@ class Provider:
     moment: Moment = ""
     prepare: Callable[[Attach, Program], None] = lambda attach, program: None
     together: Together | None = None
-    loadable: Callable[[Attach, Program], bool] = lambda attach, program: True
+    load_for: LoadFor = lambda program, attach, targets, node: None
+    instances: Instances | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,9 @@ class SoftwareEvent:
     count: int
 
 
+BPFFS = Path("/sys/fs/bpf")
+_USER_END = 1 << 63  # addresses of the kernel have the upper half
+_ACCESS = {"r": 1, "w": 2, "x": 4}  # HW_BREAKPOINT_R, _W, _X (include/uapi/linux/hw_breakpoint.h)
 _SOFTWARE = {
     "cpu-clock": SoftwareEvent(0, 1_000_000),
     "cpu": SoftwareEvent(0, 1_000_000),
@@ -133,6 +148,27 @@ def _software(program: Program, point: Point, options: Options) -> Iterator[Link
     return _sampled(program, point, event, options)
 
 
+def _hardware(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    event = PerfEvent(HARDWARE, int(point.target["config"]), period=int(point.target["count"]))
+    return _sampled(program, point, event, options)
+
+
+def _watchpoint(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    address, length = int(point.target["address"]), int(point.target["length"])
+    if options.pid is None and address < _USER_END:
+        raise MissingProbeError(point.name, "an address of user space belongs to a process: name it with -p, or start it with -c")
+    access = sum(_ACCESS[letter] for letter in str(point.target["mode"]))
+    event = PerfEvent(BREAKPOINT, 0, period=1, bp_type=access, bp_address=address, bp_length=length)
+    return _sampled(program, point, event, options)
+
+
+def _iterator(program: Program, point: Point, options: Options) -> Iterator[Link]:
+    link = program.attach_iter()
+    yield link
+    if name := str(point.target.get("pin", "")):
+        link.pin(BPFFS / name)
+
+
 def _sampled(program: Program, point: Point, event: PerfEvent, options: Options) -> Iterator[Link]:
     if options.pid is None:
         return (_perf(program, point, event, cpu, -1) for cpu in online_cpus())
@@ -165,13 +201,8 @@ def _tracepoint(program: Program, point: Point, options: Options) -> Iterator[Li
 
 
 def _raw_tracepoint(program: Program, point: Point, options: Options) -> Iterator[Link]:
-    event = "" if program.type == _TRACING else str(point.target["event"])
+    event = "" if program.type == TRACING else str(point.target["event"])
     yield program.attach_raw_tracepoint(event, point.cookie)
-
-
-def _has_raw_tracepoint(attach: Attach, program: Program) -> bool:
-    # A tp_btf program is verified against its event's arguments; without the event the load of the whole object fails.
-    return not program.section.startswith("tp_btf") or has_kernel_type(str(attach.target["event"]), _RAW_TP)
 
 
 _USER = Together(user.group, user.attach_all)
@@ -186,7 +217,14 @@ PROVIDERS: dict[str, Provider] = {
     "profile": Provider(_profile),
     "software": Provider(_software),
     "tracepoint": Provider(_tracepoint, tracepoints),
-    "rawtracepoint": Provider(_raw_tracepoint, raw_tracepoints, loadable=_has_raw_tracepoint),
+    "hardware": Provider(_hardware),
+    "watchpoint": Provider(_watchpoint),
+    "rawtracepoint": Provider(_raw_tracepoint, raw_tracepoints, load_for=prepare_tracing, instances=attach_tracing),
+    "kprobe": Provider(_nothing, kernel_functions, load_for=prepare_kprobe, instances=attach_kprobes),
+    "kretprobe": Provider(_nothing, kernel_functions, load_for=prepare_kprobe, instances=attach_kprobes),
+    "fentry": Provider(_nothing, traced_functions, load_for=prepare_tracing, instances=attach_tracing),
+    "fexit": Provider(_nothing, traced_functions, load_for=prepare_tracing, instances=attach_tracing),
+    "iter": Provider(_iterator),
     "uprobe": Provider(user.attach_one, functions, prepare=user.prepare, together=_USER),
     "uretprobe": Provider(user.attach_one, functions, prepare=user.prepare, together=_USER),
     "usdt": Provider(user.attach_one, user_probes, prepare=user.prepare, together=_USER),
@@ -207,6 +245,10 @@ def provider(attach: Attach) -> Provider:
 def _reason(error: LibbpfError, point: Point) -> str:
     if error.errno == EINVAL and "hz" in point.target:
         return f"{error}; kernel.perf_event_max_sample_rate limits how often a second"
+    if error.errno in (ENOENT, EOPNOTSUPP) and point.attach.provider == "hardware":
+        return "this machine does not count that event: it has no such counter, or is a virtual machine that hides it"
+    if error.errno == EINVAL and point.target.get("mode") == "r":
+        return f"{error}; x86 processors cannot watch reads alone: use rw"
     return str(error)
 
 
@@ -224,14 +266,12 @@ def attach_point(program: Program, point: Point, options: Options) -> list[Link]
         for link in links:
             link.close()
         if isinstance(error, LibbpfError):
-            raise MissingProbeError(point.name, _reason(error, point)) from error
+            raise MissingProbeError(point.name, _reason(error, point), place=point.attach.place) from error
         raise
     return links
 
 
-def attach_points(
-    programs: Mapping[str, Program], points: Sequence[Point], options: Options
-) -> Iterator[tuple[Point, list[Link] | MissingProbeError]]:
+def attach_points(programs: Mapping[str, Program], points: Sequence[Point], options: Options) -> Attached:
     """Attach programs to all their places, many at once where that can be.
 
     Args:
@@ -242,7 +282,10 @@ def attach_points(
     Returns:
         each point with its links, or with what is wrong; a link of several points comes with the first of them.
     """
-    for program, group in _groups(programs, points):
+    for attach, of_one in groupby(points, lambda point: point.attach):
+        if instances := provider(attach).instances:
+            yield from instances(programs[attach.program], list(of_one), options)
+    for program, group in _groups(programs, [point for point in points if not provider(point.attach).instances]):
         if len(group) > 1:
             try:
                 together = provider(group[0].attach).together

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kubebpf.compiler.artifact.manifest import Place
 
+from kubebpf.compiler.artifact.manifest import Attach, Place
+
 
 class SessionError(Exception):
     """Something keeps this program from running here. `reason` is a CamelCase word for conditions and reports."""
@@ -48,13 +50,47 @@ class MissingProbeError(SessionError):
     Args:
         probe: the attach point as written.
         why: a clause, without the probe.
+        note: a line of its own that helps.
+        place: where it stands in the text.
     """
 
     reason = "ProbeMissing"
 
-    def __init__(self, probe: str, why: str) -> None:
-        self.probe, self.why = probe, why
-        super().__init__(f"{probe}: {why}")
+    def __init__(self, probe: str, why: str, note: str = "", place: Place | None = None) -> None:
+        self.probe, self.why, self.note, self.place = probe, why, note, place
+        super().__init__(f"{probe}: {why}" if why else probe)
+
+
+_FAILS = "attaching to it will likely fail"
+
+
+class NoMatchError(MissingProbeError):
+    """An attach point names nothing that this kernel has.
+
+    Args:
+        attach: the attach point.
+        name: one of its matches, which is not there after all.
+    """
+
+    def __init__(self, attach: Attach, name: str = "") -> None:
+        super().__init__(name or attach.text, "", place=attach.place)
+        provider, _, rest = (name or attach.text).partition(":")
+        self.args = (f"No matches for {provider} {rest}.",)
+        if provider in ("kprobe", "kretprobe") and not attach.wildcard:
+            function = attach.target.get("function", rest)
+            self.note = f'{function} is not traceable (either non-existing, inlined, or marked as "notrace")'
+
+
+class TooManyProbesError(SessionError):
+    """The wildcards of a program lead to more places than its config block allows."""
+
+    reason = "TooManyProbes"
+
+    def __init__(self, found: int, most: int) -> None:
+        super().__init__(
+            f"the program would be attached to {found} probes, and max_probes is {most}: a larger one can be set in the config "
+            "block or by BPFTRACE_MAX_PROBES; many probes can slow a machine down"
+        )
 
 
 class AttachError(SessionError):

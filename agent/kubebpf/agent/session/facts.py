@@ -183,4 +183,5 @@ FACTS: dict[str, Fact] = {
     "kaddr": _kernel_address,
     "self_pid": lambda constant, options: os.getpid(),
     "cpid": _child,
+    "traced": lambda constant, options: options.traced,
 }

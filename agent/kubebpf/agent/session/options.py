@@ -26,6 +26,7 @@ class Options:
         ring_bytes: of the ring buffer; None: as the config block says, else by this machine's memory.
         unsafe: attach where nobody knows that an instruction of a user program starts.
         purpose: what the session is for: to run the program, its test probes or its bench probes.
+        traced: kprobes run as fentry and fexit here; the session sets it.
         btf: the kernel's type information, where /sys/kernel/btf/vmlinux is not there.
     """
 
@@ -40,3 +41,4 @@ class Options:
     unsafe: bool = False
     purpose: Purpose = "run"
     btf: Path | None = None
+    traced: bool = False

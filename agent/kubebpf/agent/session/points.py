@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from kubebpf.agent.session.errors import MissingProbeError
+from kubebpf.agent.libbpf.perf import KPROBES
+from kubebpf.agent.session.errors import MissingProbeError, NoMatchError
+from kubebpf.agent.session.functions import events
+from kubebpf.agent.session.functions import functions as kernel_functions
 from kubebpf.agent.session.wildcards import is_wildcard, pattern
 from kubebpf.compiler.artifact.manifest import Attach
 
@@ -35,19 +39,31 @@ class Point:
     cookie: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Node:
-    """The parts of this machine that attach points are looked up in.
+    """The parts of this machine that attach points are looked up in, as they are when first asked for.
 
     Args:
         tracefs: where tracefs is mounted.
+        kprobes: whether the kernel has kprobes.
         process: of -p; None for all.
         unsafe: user programs may be probed where nobody knows that an instruction starts.
     """
 
     tracefs: Path = field(default_factory=lambda: _tracefs())
+    kprobes: bool = field(default_factory=KPROBES.exists)
     process: int | None = None
     unsafe: bool = False
+
+    @cached_property
+    def functions(self) -> dict[str, str]:
+        """The functions that can be traced: name to module."""
+        return kernel_functions(self.tracefs)
+
+    @cached_property
+    def raw_tracepoints(self) -> dict[str, str]:
+        """Name to module."""
+        return events()
 
     def tracepoints(self) -> list[tuple[str, str]]:
         """Category and name of every tracepoint that has a tracefs event."""
@@ -95,7 +111,8 @@ def tracepoints(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
     """Tracepoints by category and event.
 
     Raises:
-        MissingProbeError: none matches, or there is no tracefs.
+        NoMatchError: none matches.
+        MissingProbeError: there is no tracefs.
     """
     category, event = str(attach.target["category"]), str(attach.target["event"])
     if not (node.tracefs / "events").is_dir():
@@ -107,20 +124,9 @@ def tracepoints(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
     # Some events have no number: they are for ftrace alone (events/ftrace/function).
     found = [(c, e, number) for c, e in names if (number := node.tracepoint_id(c, e)) is not None]
     if not found:
-        raise MissingProbeError(attach.text, "no such tracepoint on this kernel")
+        raise NoMatchError(attach)
     for c, e, id in found:
         yield f"{attach.provider}:{c}:{e}", {"category": c, "event": e, "id": id}
-
-
-def raw_tracepoints(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:
-    """A raw tracepoint. Its program is made for one event, so nothing is left to expand.
-
-    Raises:
-        MissingProbeError: the object has a wildcard here.
-    """
-    if attach.wildcard:
-        raise MissingProbeError(attach.text, "wildcards in raw tracepoints are not expanded on the node")
-    yield attach.text, attach.target
 
 
 def functions(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]:

@@ -17,8 +17,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -29,7 +31,7 @@ from kubebpf.agent.session import user
 from kubebpf.agent.session.attach import PROVIDERS, Moment, attach_points, provider
 from kubebpf.agent.session.constants import fill
 from kubebpf.agent.session.counters import Counters, read_sites
-from kubebpf.agent.session.errors import AttachError, MissingProbeError, NoProbesError
+from kubebpf.agent.session.errors import AttachError, MissingProbeError, NoProbesError, TooManyProbesError
 from kubebpf.agent.session.facts import check_parameters
 from kubebpf.agent.session.loaded import Loaded, loaded
 from kubebpf.agent.session.memory import can_preallocate
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FIRST = bytes(4)
+_GLANCE_S = 0.002  # how long a running iterator may fill the ring buffer before it is looked at
 _ONE = (1).to_bytes(8, "little")
 
 
@@ -142,6 +145,7 @@ class Session:
         held = self._held()
         try:
             self._attach_all(held)
+            self._iterate(held)
         except BaseException:
             held.detach()
             raise
@@ -311,8 +315,6 @@ class Session:
         raise KeyError(name)
 
     def _prepare(self, opened: BpfObject) -> None:
-        if CONSTANTS in opened.map_names:
-            fill(opened.initial_value(CONSTANTS), self.manifest, self.options)
         if RING in opened.map_names and (size := self._ring_bytes()):
             opened.set_max_entries(RING, size)
         for schema in self.manifest.maps:
@@ -321,6 +323,8 @@ class Session:
         self.points = self._find(opened)
         self._rows = self._tell(opened)
         self._names |= {point.cookie: point.name for point in self.points}
+        if CONSTANTS in opened.map_names:
+            fill(opened.initial_value(CONSTANTS), self.manifest, replace(self.options, traced=not self.node.kprobes))
 
     def _ring_bytes(self) -> int:
         return self.options.ring_bytes or self.manifest.config.ring_pages * _PAGE or default_ring_bytes()
@@ -343,18 +347,25 @@ class Session:
             except MissingProbeError as error:
                 missing.append(error)
         self._missing(missing)
-        return number(found, max((attach.probe for attach in self.manifest.attaches), default=-1) + 1)
+        wanted = {attach.program for attach, *_ in found}
+        wanted |= {attach.program for attach in self.manifest.attaches if _moment(attach)}
+        for name in {attach.program for attach in self.manifest.attaches} - wanted:
+            opened.programs[name].autoload = False  # some could not even be loaded without their place
+        points = number(found, max((attach.probe for attach in self.manifest.attaches), default=-1) + 1)
+        if len(points) > (most := self.manifest.config.max_probes):
+            raise TooManyProbesError(len(points), most)
+        return points
 
     def _places(self, attach: Attach, opened: BpfObject) -> Iterable[tuple[Attach, str, Target]]:
         kind, program = provider(attach), opened.programs[attach.program]
         if not self._wanted(attach):
             program.autoload = False
+        if kind.moment or not self._wanted(attach):
             return []
-        if not kind.loadable(attach, program):
-            program.autoload = False
-            raise MissingProbeError(attach.text, f"this kernel has no {attach.text}")
         kind.prepare(attach, program)
-        return [(attach, name, target) for name, target in kind.expand(attach, self.node) if not kind.moment]
+        found = list(kind.expand(attach, self.node))
+        kind.load_for(program, attach, [target for _, target in found], self.node)
+        return [(attach, name, target) for name, target in found]
 
     def _tell(self, opened: BpfObject) -> list[user.Row]:
         """What programs are told about places of user programs; a place that cannot be told about is missing."""
@@ -378,6 +389,16 @@ class Session:
             else:
                 held.attached.append((point, done))
         self._missing(self._forgive(missing, held))
+
+    def _iterate(self, held: Loaded) -> None:
+        """Let the iterators run that are not pinned for others to read. They send records like any program."""
+        running = [made for point, made in held.attached if point.attach.provider == "iter" and not point.target["pin"]]
+        with ThreadPoolExecutor(1) as reader:  # its thread starts with the first iterator
+            for link in chain.from_iterable(running):
+                done = reader.submit(link.iterate)
+                while not wait([done], timeout=_GLANCE_S).done:
+                    self._drain()
+                done.result()
 
     def _forgive(self, missing: list[MissingProbeError], held: Loaded) -> list[MissingProbeError]:
         """A wildcard of which at least one match was attached is not missing: the others become warnings."""

@@ -71,6 +71,7 @@ class Attach:
     wildcard: bool = False
     place: Place | None = None
     symbols: tuple[str, ...] = ()
+    traceable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,8 @@ class Constant:
 
     Args:
         kind: ncpus, start_boottime, start_realtime, wall_offset, pidns_dev, pidns_ino, scope_level_lo, scope_level_hi,
-            positional, positional_count, getopt, cgroupid, kaddr, self_pid, cpid, ….
+            positional, positional_count, getopt, cgroupid, kaddr, self_pid, cpid, traced (arg: the
+            attach point's number), ….
         offset: in the section, in bytes.
         size: in bytes: 8 for integers, the capacity for strings.
         string: whether it is a NUL-terminated string.
@@ -184,6 +186,7 @@ class Config:
     str_trunc_trailer: str = ".."
     print_maps_on_exit: bool = True
     missing_probes: str = "error"
+    max_probes: int = 1024
     stack_mode: str = "bpftrace"
     cpp_demangle: bool = True
     ring_pages: int = 0  # 0: the node decides

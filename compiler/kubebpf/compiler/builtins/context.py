@@ -1,4 +1,4 @@
-"""What the probe's context holds besides arguments: the context itself, registers.
+"""What the probe's context holds besides arguments: the context itself, and registers.
 
 ctx    reg("ip")
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kubebpf.compiler.emit import operands, parameters
 from kubebpf.compiler.emit.code import Code
+from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.emit.registers import argument_register, registers
 from kubebpf.compiler.kernel.tracepoints import TracepointField
@@ -11,6 +12,7 @@ from kubebpf.compiler.probes.record import Operand as UsdtOperand
 from kubebpf.compiler.probes.record import Passed, RawArgument, Register
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Array, Field, Space, Struct, sizeof
+from kubebpf.compiler.types.walk import bodies, walk
 from kubebpf.compiler.userland.convention import Place
 
 
@@ -21,7 +23,7 @@ def scalar(code: Code, expr: typed.Argument) -> Operand:
             word = code.f.load("i64", code.f.offset(code.f.parameter, index * 8), align=8)
             return code.extend(word, expr.type)
         case Register(role=role):
-            return code.f.load("i64", code.f.offset(code.f.parameter, _register(code, role)), align=8)
+            return _traced_or_saved(code, role) if code.traceable else _saved(code, role)
         case Passed(place=Place() as place):
             return code.extend(parameters.word(code, place), expr.type)
         case UsdtOperand(index=index):
@@ -29,6 +31,40 @@ def scalar(code: Code, expr: typed.Argument) -> Operand:
         case TracepointField() as field:
             return _tracepoint_scalar(code, expr, field)
     return const(0)  # an offline view knows the argument's name at most
+
+
+_NEED_REGISTERS = frozenset(("reg", "ctx", "override"))
+
+
+def traceable(probe: typed.Probe) -> bool:
+    """Whether a kprobe's program asks for nothing that fentry and fexit do not give as well."""
+    target = probe.target
+    if target.provider.name not in ("kprobe", "kretprobe") or "address" in target.parts or target.parts["offset"]:
+        return False
+    nodes = (node for part in bodies((probe.predicate, probe.body)) for node in walk(part))
+    return not any(isinstance(node, typed.Call) and node.builtin.name in _NEED_REGISTERS for node in nodes)
+
+
+def _saved(code: Code, role: str) -> Operand:
+    return code.f.load("i64", code.f.offset(code.f.parameter, _register(code, role)), align=8)
+
+
+def _traced_or_saved(code: Code, role: str) -> Operand:
+    """A register, or what it holds from where fentry and fexit have it: the node says which, and the verifier drops the other."""
+    f = code.f
+    slot = code.slot("traced")
+    traced, saved, done = f.label("traced"), f.label("saved"), f.label("argument")
+    f.branch(f.compare("ne", code.load_constant("traced", str(code.number)), const(0)), traced, saved)
+    f.place(traced)
+    if role == "retval":
+        code.helper(Helper.GET_FUNC_RET, f.parameter, slot)
+    else:
+        code.helper(Helper.GET_FUNC_ARG, f.parameter, const(int(role.removeprefix("arg")), "i32"), slot)
+    f.jump(done)
+    f.place(saved)
+    f.store(_saved(code, role), slot, align=8)
+    f.place(done)
+    return f.load("i64", slot, align=8)
 
 
 def instruction_pointer(code: Code) -> Operand:

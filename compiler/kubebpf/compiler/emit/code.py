@@ -84,6 +84,8 @@ class Code:
     symbols: list[str] = field(default_factory=list)  # what uaddr() asks
     exit: Label = field(default_factory=lambda: Label("exit"))  # ends the body
     leave: Label = field(default_factory=lambda: Label("leave"))  # ends the program before its body has begun
+    number: int = 0  # of the attach point
+    traceable: bool = False  # a kprobe's program that can run as fentry or fexit
     destination: Operand = NULL  # where a builtin writes a value that lives in memory
     span: Span = typed.NOWHERE  # of the expression being made
     padded: bool = True  # whether it has to write all of its bytes

@@ -46,6 +46,8 @@ class Helper(IntEnum):
     GET_ATTACH_COOKIE = 174
     LOOP = 181
     STRNCMP = 182
+    GET_FUNC_ARG = 183
+    GET_FUNC_RET = 184
     MAP_LOOKUP_PERCPU_ELEM = 195
     KTIME_GET_TAI_NS = 208
 

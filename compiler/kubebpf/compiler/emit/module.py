@@ -260,8 +260,8 @@ class Module:
         s = self.settings
         config = m.Config(
             max_strlen=s.max_strlen, max_cat_bytes=s.max_cat_bytes, str_trunc_trailer=s.str_trunc_trailer,
-            print_maps_on_exit=s.print_maps_on_exit, missing_probes=s.missing_probes, stack_mode=s.stack_mode,
-            cpp_demangle=s.cpp_demangle,
+            print_maps_on_exit=s.print_maps_on_exit, missing_probes=s.missing_probes, max_probes=s.max_probes,
+            stack_mode=s.stack_mode, cpp_demangle=s.cpp_demangle,
             ring_pages=s.perf_rb_pages,
         )  # fmt: skip
         return m.Manifest(

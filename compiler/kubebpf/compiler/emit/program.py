@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.manifest import SCOPE, Attach, Manifest
-from kubebpf.compiler.emit import functions, scratch, stack, subprograms
+from kubebpf.compiler.emit import arguments, functions, scratch, stack, subprograms
 from kubebpf.compiler.emit import target as llvm
 from kubebpf.compiler.emit.code import Code, Makers
 from kubebpf.compiler.emit.conditions import condition
@@ -133,6 +133,7 @@ def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[
     line = module.position(probe.span).line
     f = Function(name, target.provider.section(target), module.debug.subprogram(name, line))
     code = Code(module, f, target, MAKERS, shared_maps=shared)
+    code.number, code.traceable = number, arguments.traceable(probe)
     code.room.name = name
     code.room.shared = subprograms.shared_variables((probe.predicate, probe.body))
     functions.define(code, (probe.predicate, probe.body))
@@ -143,7 +144,9 @@ def _program(module: Module, probe: typed.Probe, number: int, shared: frozenset[
     parts = dict(target.parts)
     if code.operands:
         parts["reads"] = ",".join(map(str, sorted(code.operands)))
-    module.attaches.append(Attach(number, name, target.provider.name, target.text, parts, target.wildcard, place, symbols))
+    module.attaches.append(
+        Attach(number, name, target.provider.name, target.text, parts, target.wildcard, place, symbols, code.traceable)
+    )
 
 
 def _body(code: Code, probe: typed.Probe) -> str:

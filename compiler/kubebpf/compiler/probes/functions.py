@@ -86,11 +86,23 @@ def saved_registers(t: Typing, target: Target) -> Type:
     return Pointer(t.view.struct("pt_regs") or VOID, Space.KERNEL)
 
 
-KPROBE = Provider("kprobe", _check, lambda target: "kprobe", numbered=numbered, context=saved_registers, function=Space.KERNEL)
+# As a fentry, where the kernel has no kprobes, a program can be preempted.
+KPROBE = Provider(
+    "kprobe",
+    _check,
+    lambda target: "kprobe",
+    preemptible=True,
+    exclusive=False,
+    numbered=numbered,
+    context=saved_registers,
+    function=Space.KERNEL,
+)
 KRETPROBE = Provider(
     "kretprobe",
     _check,
     lambda target: "kretprobe",
+    preemptible=True,
+    exclusive=False,
     numbered=refuses("argN"),
     result=result,
     context=saved_registers,

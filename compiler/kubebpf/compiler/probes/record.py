@@ -112,8 +112,8 @@ class Provider:
         numbered: types `argN`.
         result: types `retval`.
         context: the type of `ctx`; None where a program is not given it.
-        stops: whether its programs do nothing any more once exit() ran; begin and end probes run all the same.
         function: of which space the function is that `func` names; NONE where there is none.
+        stops: whether its programs do nothing any more once exit() ran; begin and end probes run all the same.
     """
 
     name: str
@@ -129,8 +129,8 @@ class Provider:
     numbered: Typist = NO_NUMBERED
     result: Typist = NO_RESULT
     context: ContextType | None = None
-    stops: bool = True
     function: Space = Space.NONE
+    stops: bool = True
 
 
 @dataclass(frozen=True, slots=True)

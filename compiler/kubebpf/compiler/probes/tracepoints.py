@@ -73,21 +73,23 @@ def _check_raw(t: Typing, node: tree.AttachPoint) -> Target | None:
         t.complain(BadAttachPoint(span=node.span, problem="rawtracepoint probe must have an event: rawtracepoint:sched_switch"))
         return None
     event = node.parts[-1]
-    if has_wildcard(event):
-        t.not_yet(node, "a wildcard in a rawtracepoint")
-        return None
     module = node.parts[0] if len(node.parts) == 2 else ""
+    parts: dict[str, str | int] = {"module": module, "event": event}
+    if has_wildcard(event) or has_wildcard(module):
+        return Target(RAWTRACEPOINT, full_text(node), node, parts, wildcard=True)
     found = t.view.rawtracepoint(event, module)
     if found is None:
         hint = did_you_mean(event, t.view.raw_tracepoints())
         return missing(t, node, "rawtracepoint", ":".join(node.parts), hint)
     if t.options.scoped and fires_in_interrupts("", event):
         t.complain(CauseUncertain(span=node.span, name=f"rawtracepoint:{event}"))
-    return Target(RAWTRACEPOINT, full_text(node), node, {"event": event}, details=found)
+    return Target(RAWTRACEPOINT, full_text(node), node, parts, details=found)
 
 
 def _raw_argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
-    function: Function = target.details  # type: ignore[assignment]
+    function: Function | None = target.details  # type: ignore[assignment]
+    if function is None:
+        return t.not_yet(node, "args in a rawtracepoint probe with a wildcard")
     for i, (parameter, type_) in enumerate(function.params):
         if parameter == name:
             return typed.Argument(span=node.span, type=type_, access=RawArgument(i))
@@ -98,8 +100,10 @@ def _raw_argument(t: Typing, node: tree.Expr, target: Target, name: str) -> type
 
 
 def _raw_numbered(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
-    function: Function = target.details  # type: ignore[assignment]
+    function: Function | None = target.details  # type: ignore[assignment]
     index = int(name)
+    if function is None:
+        return t.not_yet(node, "argN in a rawtracepoint probe with a wildcard")
     if function.known and index >= len(function.params):
         what = f"rawtracepoint:{function.name} with {len(function.params)} arguments"
         return t.bad(node, NoSuchField(span=node.span, type=what, name=f"arg{name}"))
@@ -112,7 +116,7 @@ TRACEPOINT = Provider(
 RAWTRACEPOINT = Provider(
     "rawtracepoint",
     _check_raw,
-    lambda target: f"tp_btf/{target.parts['event']}",
+    lambda target: "tp_btf" if target.wildcard else f"tp_btf/{target.parts['event']}",
     exclusive=False,
     argument=_raw_argument,
     names=parameter_names,

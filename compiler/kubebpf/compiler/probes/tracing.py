@@ -129,10 +129,12 @@ def _iterated(t: Typing, target: Target) -> Type:
     return Pointer(struct or VOID, Space.KERNEL)
 
 
+# They run with migration disabled, but not preemption (__bpf_prog_enter_recur, kernel/bpf/trampoline.c).
 FENTRY = Provider(
     "fentry",
     _check,
     _section,
+    preemptible=True,
     exclusive=False,
     argument=_argument,
     names=parameter_names,
@@ -144,6 +146,7 @@ FEXIT = Provider(
     "fexit",
     _check,
     _section,
+    preemptible=True,
     exclusive=False,
     argument=_argument,
     names=parameter_names,
@@ -157,6 +160,7 @@ ITER = Provider(
     lambda target: f"iter/{target.parts['iterator']}",
     scoped=False,
     current_is_cause=False,
+    preemptible=True,
     exclusive=False,
     context=_iterated,
 )
