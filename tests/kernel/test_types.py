@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import time
 
 import pytest
 
-from support.programs import compiled, kernel, run
+from kubebpf.compiler.artifact.cells import Last
+from support.programs import compiled, kernel, result, run, running
 
 pytestmark = pytest.mark.kernel
 
@@ -154,3 +156,35 @@ def test_kinds_of_maps() -> None:
     )
     assert {schema: len(rows) for schema, rows in ran.maps.items()} == {"@l": 1, "@p": 1, "@q": 1, "@h": 1}
     assert ran.counters.map_full  # the second key of @h was refused, and that was counted
+
+
+def test_bitfields_of_packed_structs() -> None:
+    """The last field starts in bit 5 and ends in bit 66 of the struct: it lies in nine bytes."""
+    value = -(1 << 60) + 5
+    memory = (((value & ((1 << 62) - 1)) << 5) | 0b10110).to_bytes(9, "little")
+    buffer = ctypes.create_string_buffer(memory, 9)
+    definitions = "struct bits { int a : 5; long b : 62; } __attribute__((packed));"
+    body = f'$p = (struct bits *)uptr({ctypes.addressof(buffer)}); printf("%d %ld", $p.a, $p.b);'
+    assert lines(body, definitions) == [f"-10 {value}"]
+
+
+def test_copies_of_kernel_structs() -> None:
+    body = """
+        $t = *curtask; @kept = *curtask; $pair = (1, curtask.cpus_mask);
+        printf("%d %d %d", $t.pid == tid, @kept.se.vruntime > 0, $pair.1.bits[0] == curtask.cpus_mask.bits[0]);
+        $links = curtask.pid_links; $i = (uint8)2;
+        printf("%d", $links[$i].next == curtask.pid_links[2].next);
+        clear(@kept);
+    """
+    assert lines(body) == ["1 1 1", "1"]
+
+
+@pytest.mark.parametrize("probe", ["tracepoint:sched:sched_switch", "rawtracepoint:sched_switch"])
+def test_args_as_a_whole(probe: str) -> None:
+    field = "prev_prio" if probe.startswith("tracepoint") else "prev_state"
+    text = f"{probe} {{ $a = args; @whole = args; @same = $a.{field} == args.{field}; @in[(1, args)] = 1; }}"
+    with running(text) as session:
+        time.sleep(0.3)
+    ran = result(session)
+    assert ran.cell("@same") == Last(True)
+    assert field in str(ran.cell("@whole"))

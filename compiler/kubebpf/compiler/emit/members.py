@@ -34,18 +34,19 @@ def _member_place(code: Code, expr: typed.Member) -> tuple[Operand, Space]:
         base, space = code.as_pointer(code.scalar(expr.object)), _space(expr.object.type)
     else:
         base, space = place_of(code, expr.object)
-    if _relocated(expr, space):
+    if _relocated(expr):
         return code.module.relocations.member(code.f, base, expr.struct, expr.field), space
     return code.f.offset(base, expr.field.offset), space
 
 
-def _relocated(expr: typed.Member, space: Space) -> bool:
-    """Whether CO-RE finds the field. It goes by the name of the outermost struct, so that one has to have a name."""
+def _relocated(expr: typed.Member) -> bool:
+    """Whether CO-RE finds the field, of the kernel's struct or of a copy of it. It goes by the name of the outermost struct, so
+    that one has to have a name."""
     root: typed.Expr = expr
     while isinstance(root, typed.Member) and not isinstance(root.object.type, Pointer):
         root = root.object
     named = not isinstance(root, typed.Member) or bool(root.struct.name)
-    return expr.struct.origin is Origin.BTF and space is not Space.BPF and named
+    return expr.struct.origin is Origin.BTF and named
 
 
 def _element_place(code: Code, expr: typed.Element) -> tuple[Operand, Space, Operand | None]:
@@ -117,9 +118,13 @@ def _bitfield(code: Code, expr: typed.Member, place: Operand, space: Space) -> O
     """A bitfield: the bytes that hold it into a register, then shifted into place, as the node's kernel lays them out."""
     f, r = code.f, code.module.relocations
     signed = as_int(expr.type).signed
-    if not _relocated(expr, space):
+    if not _relocated(expr):
         byte, shift = expr.field.bit_offset // 8, expr.field.bit_offset % 8
-        whole = fetch_scalar(code, _word(expr.field.bit_size + shift), f.offset(place, byte - expr.field.offset), space)
+        whole = _bits_from(code, f.offset(place, byte - expr.field.offset), expr.field.bit_size + shift, space)
+        if expr.field.bit_size + shift > 64:  # a packed field of 58 bits and more can lie in nine bytes
+            last = fetch_scalar(code, Int(8, False), f.offset(place, byte - expr.field.offset + 8), space)
+            low = f.binary("lshr", whole, const(shift))
+            whole, shift = f.binary("or", low, f.binary("shl", last, const(64 - shift))), 0
         left = f.binary("shl", whole, const(64 - shift - expr.field.bit_size))
         return f.binary("ashr" if signed else "lshr", left, const(64 - expr.field.bit_size))
     base = code.as_pointer(code.scalar(expr.object)) if isinstance(expr.object.type, Pointer) else place_of(code, expr.object)[0]
@@ -132,8 +137,9 @@ def _bitfield(code: Code, expr: typed.Member, place: Operand, space: Space) -> O
     return f.binary("ashr" if signed else "lshr", left, r.field_info(f, place, RSHIFT))
 
 
-def _word(bits: int) -> Type:
-    return Int(next(w for w in (8, 16, 32, 64) if w >= bits), False)
+def _bits_from(code: Code, place: Operand, bits: int, space: Space) -> Operand:
+    """The number that starts at a byte and has at least so many bits, or 64."""
+    return fetch_scalar(code, Int(next(w for w in (8, 16, 32, 64) if w >= min(bits, 64)), False), place, space)
 
 
 def read_memory(code: Code, expr: typed.Member, to: Operand, padded: bool) -> None:
