@@ -21,7 +21,7 @@ from kubebpf.compiler.types.typed import MapInfo
 RING_BYTES = 1 << 18  # a default that libbpf loads as it is; the node may change it before the load
 SCOPE_ENTRIES = 16384
 PROCESS_ENTRIES = 4096
-LARGE_VALUE = 256  # bytes; hash maps with larger values are not preallocated: 4096 histograms for each CPU would be
+LARGE = 256  # bytes; hash maps with larger keys or values are not preallocated: 4096 histograms for each CPU, or stacks, would be
 DECLARATIONS = """
 declare ptr @llvm.preserve.struct.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
 declare ptr @llvm.preserve.union.access.index.p0.p0(ptr, i32 immarg)
@@ -165,7 +165,7 @@ class Module:
 
     def _text_map(self, s: m.MapSchema) -> str:
         kind = MapType[s.storage.upper()]
-        sparse = s.storage in ("hash", "percpu_hash") and s.value_size > LARGE_VALUE
+        sparse = s.storage in ("hash", "percpu_hash") and max(s.key_size, s.value_size) > LARGE
         return self._map(s.symbol, kind, s.key_size, s.value_size, s.max_entries, BPF_F_NO_PREALLOC if sparse else 0)
 
     # -- constants -----------------------------------------------------------------------------------------------------
