@@ -71,6 +71,14 @@ def test_every_complaint_is_there_with_its_place_and_line() -> None:
     with_compiler(config(), use)
 
 
+def test_a_program_without_probes_is_refused() -> None:
+    async def use(ask: Callable[[Request], Awaitable[Answer]]) -> None:
+        answer = await ask(Request("// later\n", True, False))
+        assert isinstance(answer, Refused) and answer.message == "ERROR: No probes to attach"
+
+    with_compiler(config(), use)
+
+
 def test_an_answer_is_remembered() -> None:
     async def use(ask: Callable[[Request], Awaitable[Answer]]) -> None:
         request = Request(PROGRAM, True, False)

@@ -54,6 +54,8 @@ def run(program: Program, compiling: Compiling, options: RunOptions) -> int:
     """
     with progress("compiling"):
         artifact = compiling.artifact()
+    if not artifact.manifest.attaches:
+        raise error_line("No probes to attach")
     with ExitStack() as stack, explained(options.verbose, program):
         child = stack.enter_context(Child.start(options.command)) if options.command else None
         streams = stack.enter_context(_streams(options.output))

@@ -67,6 +67,8 @@ def answer(request: Json, view: KernelView) -> Json:
     complaints = "\n".join(render(complaint, done.report.sources) for complaint in done.report)
     if done.artifact is None:
         return {"complaints": complaints}
+    if not done.artifact.manifest.attaches:
+        return {"complaints": f"{complaints}\nERROR: No probes to attach".strip()}
     elf = base64.b64encode(done.artifact.elf).decode()
     manifest = done.artifact.manifest
     found = {"elf": elf, "unsafe": list(manifest.unsafe), "folded": list(manifest.folded)}
