@@ -78,8 +78,8 @@ def check(t: Typing, builtin: Builtin, node: tree.Call) -> typed.Expr:
         t.unsafe.add(builtin.name)
         if not t.options.unsafe:
             hint = "Use --unsafe, or allowUnsafe: true in a manifest, if it is meant."
-            refused = WriteNotAllowed if builtin.name == "write_user" else UnsafeNotAllowed
-            return t.bad(node, refused(span=node.span, name=builtin.name, help=(hint,)))
+            complaint = WriteNotAllowed if builtin.name == "write_user" else UnsafeNotAllowed
+            return t.bad(node, complaint(span=node.span, name=builtin.name, help=(hint,)))
     assert t.context is not None
     if builtin.reads_current and t.options.scoped and not t.context.provider.current_is_cause:
         return t.bad(node, CurrentIsNotTheCause(span=node.span, name=builtin.name, provider=t.context.provider.name))
