@@ -16,12 +16,9 @@ pytestmark = pytest.mark.kernel
 WORDS = ("", "a", "ab", "abcdefg", "abcdefgh", "abcdefghi", "abcdefgh\xff", "abcdefghabcdefghi", "bbbbbbbbbbbbbbbbab", "b" * 40)
 
 
-def sign(n: int) -> int:
-    return (n > 0) - (n < 0)
-
-
 def order(a: bytes, b: bytes) -> int:
-    return sign((a > b) - (a < b))
+    """As memcmp(3) of the GNU C library: how far the first bytes that differ are apart."""
+    return next((x - y for x, y in zip(a, b, strict=False) if x != y), 0)
 
 
 def values(declarations: str, *expressions: str) -> list[object]:
@@ -108,10 +105,10 @@ def test_memcmp() -> None:
     rng = random.Random(8)
     cases = [(rng.choice(WORDS[4:]), rng.choice(WORDS[4:]), rng.randrange(9)) for _ in range(30)]
     asked = [f"memcmp({held(a)}, {held(b)}, {n})" for a, b, n in cases]
-    expected = [order(a.encode()[:n], b.encode()[:n]) for a, b, n in cases]
+    expected = [order((a.encode() + bytes(9))[:n], (b.encode() + bytes(9))[:n]) for a, b, n in cases]
     assert values(filled(*WORDS), *asked) == expected
     counts = f"$a = {held('abcdefghi')}; $b = {held('abcdefgh')}; $n = rand >= 0 ? 8 : 0; $m = $n + 1;"
-    assert values(filled(*WORDS) + counts, "memcmp($a, $b, $n)", "memcmp($b, $a, $m)", "memcmp($a, $b, $m)") == [0, -1, 1]
+    assert values(filled(*WORDS) + counts, "memcmp($a, $b, $n)", "memcmp($b, $a, $m)", "memcmp($a, $b, $m)") == [0, -105, 105]
     assert values("$p = curtask;", "memcmp($p, $p, 8)", "memcmp((uint32)1, (uint32)1, 4)") == [0, 0]
 
 

@@ -5,7 +5,8 @@ kernel 5.12), and of whose result it knows nothing: neither the rounds of a loop
 of the program. Their arguments are pointers to a fixed number of bytes, which is part of a function's name; docs/design has the
 measurements.
 
-    kb_compare_64_strings(const char (*left)[64], const char (*right)[64], u64 count) -> -1, 0, 1
+    kb_compare_64_strings(const char (*left)[64], const char (*right)[64], u64 count) -> as memcmp(3)
+    kb_difference(u64 left, u64 right) -> what the first bytes that differ are apart
     kb_match_64_16(const char (*text)[64], const char (*needle)[16], u64 at) -> 1 when the needle lies there
     kb_find_64_16(const char (*text)[64], const char (*needle)[16]) -> its first place, or -1
 """
@@ -19,10 +20,12 @@ from kubebpf.compiler.emit.module import Module
 
 ONES, HIGHS = 0x0101010101010101, -0x7F7F7F7F7F7F7F80  # 0x01 and 0x80 in every byte
 WORD = 8
+DIFFERENCE = "@kb_difference"
 
 
 def compare(module: Module, size: int, *, strings: bool) -> str:
     """The symbol of a function that compares the first `count` of `size` bytes; `strings` end at a NUL that both have."""
+    _define(module, DIFFERENCE[1:], (("left", None), ("right", None)), _difference)
     name = f"kb_compare_{size}_{'strings' if strings else 'bytes'}"
     parameters = (("left", size), ("right", size), ("count", None))
     return _define(module, name, parameters, lambda f: _compare(f, size, strings=strings))
@@ -118,7 +121,7 @@ def _piece(f: Function, left: Operand, right: Operand, offset: Operand, count: O
         difference = f.binary("and", difference, f.binary("sub", f.binary("shl", _lowest(f, ended), const(1)), const(1)))
     f.branch(f.compare("ne", difference, const(0)), different, same)
     f.place(different)
-    _return_sign(f, a, b, difference, f.binary("sub", count, offset))
+    _return_difference(f, a, b, difference, f.binary("sub", count, offset))
     f.place(same)
     if strings:
         end, more = f.label("end"), f.label("more")
@@ -133,8 +136,8 @@ def _lowest(f: Function, value: Operand) -> Operand:
     return f.binary("and", value, f.binary("sub", const(0), value))
 
 
-def _return_sign(f: Function, a: Operand, b: Operand, difference: Operand, left: Operand) -> None:
-    """Return the order of two pieces, or 0 when their first difference lies behind the `left` bytes that count."""
+def _return_difference(f: Function, a: Operand, b: Operand, difference: Operand, left: Operand) -> None:
+    """Return how two pieces differ, or 0 when their first difference lies behind the `left` bytes that count."""
     whole, part, counts, beyond = (f.label(n) for n in ("whole", "part", "counts", "beyond"))
     f.branch(f.compare("uge", left, const(WORD)), whole, part)
     f.place(part)
@@ -145,13 +148,17 @@ def _return_sign(f: Function, a: Operand, b: Operand, difference: Operand, left:
     f.place(counts)
     f.jump(whole)
     f.place(whole)
-    f.ret(_sign(f, a, b))
+    f.ret(f.value(f"call i64 {DIFFERENCE}({a}, {b})", "i64"))
 
 
-def _sign(f: Function, a: Operand, b: Operand) -> Operand:
-    """-1 or 1. The first byte that differs is within what was compared, and reversed it is the highest that differs."""
-    x, y = (f.value(f"call i64 @llvm.bswap.i64({v})", "i64") for v in (a, b))
-    return f.select(f.compare("ult", x, y), const(-1), const(1))
+def _difference(f: Function) -> None:
+    """The first bytes that differ, subtracted; found by halving, because BPF does not count zeros."""
+    a, b = Operand("%a0"), Operand("%a1")
+    for bits in (32, 16, 8):
+        unlike = f.binary("and", f.binary("xor", a, b), const((1 << bits) - 1))
+        shift = f.select(f.compare("eq", unlike, const(0)), const(bits), const(0))
+        a, b = f.binary("lshr", a, shift), f.binary("lshr", b, shift)
+    f.ret(f.binary("sub", f.binary("and", a, const(0xFF)), f.binary("and", b, const(0xFF))))
 
 
 # --- Searching --------------------------------------------------------------------------------------------------------
