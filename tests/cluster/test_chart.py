@@ -161,7 +161,11 @@ def test_the_agent_has_five_capabilities_and_no_more() -> None:
 
 def test_the_commands_are_those_of_the_programs() -> None:
     objects = render()
-    assert _pod_spec(objects, "Deployment")["containers"][0]["args"] == ["operator", "--namespace", "kubebpf-system"]
+    assert _pod_spec(objects, "Deployment")["containers"][0]["args"] == [
+        "operator", "--namespace", "kubebpf-system", "--unsafe=Reviewed", "--webhook-port=9443",
+        "--webhook-host=kubebpf-webhook.kubebpf-system.svc",
+        "--webhook-configuration=validating/kubebpf", "--webhook-configuration=mutating/kubebpf",
+    ]  # fmt: skip
     assert _pod_spec(objects, "DaemonSet")["containers"][0]["args"] == [
         "agent", "--node-name", "$(NODE_NAME)", "--namespace", "kubebpf-system",
     ]  # fmt: skip

@@ -432,3 +432,45 @@ def test_what_went_during_a_long_outage_is_not_remembered(fleet: Fleet, operator
         operator.server.signal(signal.SIGCONT)
     text(trace, "@: 1\n", timeout=60)
     assert trace.status()["nodes"]["summary"] == "1/1"
+
+
+def test_an_ended_trace_is_deleted_when_its_time_is_over(fleet: Fleet) -> None:
+    kept = fleet.trace("kept", duration="1s")
+    trace = fleet.trace("ended", duration="1s", ttlSecondsAfterFinished=2)
+    for each in (kept, trace):
+        attach(each, fleet, 1, 1)
+        for node in (fleet.a, fleet.b):
+            each.report(node, "Completed", maps=[scalar_count(1)])
+        each.wait_for("Succeeded", "True")
+
+    def is_gone() -> bool:
+        try:
+            trace.read()
+        except ApiError as error:
+            return error.code == 404
+        return False
+
+    eventually(is_gone, timeout=20, what="the deletion")
+    assert kept.status()["results"]["text"] == "@: 2\n"
+
+
+def test_a_schedule_makes_a_trace_of_every_turn(fleet: Fleet) -> None:
+    parent = fleet.trace("hourly", duration="1s", schedule="* * * * *", historyLimit=1)
+    parent.wait_for("Ready", "True", "Scheduled")
+    assert parent.status()["nodes"]["desired"] == 0 and parent.status()["schedule"]["active"] == []
+    path = f"/apis/kubebpf.dev/v1alpha1/namespaces/{fleet.namespace}/bpftraces"
+
+    def turns() -> list[str]:
+        items = fleet.cluster.api("GET", path)["items"]
+        return sorted(item["metadata"]["name"] for item in items if item["metadata"]["name"].startswith("hourly-"))
+
+    # As if nobody had looked for two minutes: the latest turn is made up for, at once and only once.
+    ago = time.strftime("%Y-%m-%dT%H:%M:00Z", time.gmtime(time.time() - 120))
+    fleet.cluster.api("PATCH", f"{parent.path}/status", {"status": {"schedule": {"lastTime": ago}}})
+    (first,) = eventually(turns, what="the first turn")
+    eventually(lambda: parent.status()["schedule"].get("active") == [first], what="its name in the status")
+    body = fleet.cluster.api("GET", f"{path}/{first}")
+    assert "schedule" not in body["spec"] and body["spec"]["duration"] == "1s"
+    assert body["metadata"]["ownerReferences"][0]["uid"] == parent.uid
+    parent.delete()
+    eventually(lambda: not turns(), what="turns go with their schedule")

@@ -22,6 +22,7 @@ from kubebpf.operator.handlers import CLUSTER_TRACES, TRACES
 from kubebpf.operator.model import REVIEW as ANNOTATION
 from kubebpf.operator.model import parse_spec
 from kubebpf.operator.review import VERB
+from kubebpf.operator.schedule import schedule_problem
 from kubebpf.operator.status import Refused
 
 # Of the API server's ten seconds; the rest is for the way and for a busy machine.
@@ -38,6 +39,8 @@ async def check_program(memo: kopf.Memo, body: kopf.Body, warnings: list[str], n
     spec, problems = parse_spec(body.get("spec"))
     if spec is None:
         raise kopf.AdmissionError("\n".join(problems), code=INVALID)
+    if spec.schedule and (problem := schedule_problem(spec.schedule)):
+        raise kopf.AdmissionError(f"spec.schedule: {problem}", code=INVALID)
     operator: Operator = memo.operator
     answer = await operator.compile(spec, scoped=bool(namespace), seconds=SECONDS)
     match answer:
@@ -65,6 +68,8 @@ async def review_unsafe(
             patch.metadata.annotations[ANNOTATION] = None
         return
     operator: Operator = memo.operator
+    if await operator.is_reviewed(body):
+        return  # a turn of a reviewed schedule, made by the operator
     if not await operator.may_use_unsafe(userinfo, namespace or ""):
         who = userinfo.get("username", "")
         where = f'in namespace "{namespace}"' if namespace else "cluster-wide"

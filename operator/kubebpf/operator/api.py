@@ -108,6 +108,17 @@ class Api:
         call = custom.replace_namespaced_custom_object_status if key.scoped else custom.replace_cluster_custom_object_status
         return await _call(call, *names, body)
 
+    async def create_trace(self, key: TraceKey, body: Json) -> Json:
+        """Beside the trace of that key. Raises ConflictError when there is one of that name."""
+        call = self._custom.create_namespaced_custom_object if key.scoped else self._custom.create_cluster_custom_object
+        return await _call(call, GROUP, VERSION, *_place(key), PLURALS[key.kind], body)
+
+    async def delete_trace(self, key: TraceKey) -> None:
+        """Remove exactly the one with that uid, and all it owns; nothing happens when it is gone."""
+        call = self._custom.delete_namespaced_custom_object if key.scoped else self._custom.delete_cluster_custom_object
+        body = {"preconditions": {"uid": key.uid}, "propagationPolicy": "Background"}
+        await _gone_is_fine(call, GROUP, VERSION, *_place(key), PLURALS[key.kind], key.name, body=body)
+
     async def all_uids(self) -> set[str]:
         """Of every trace, report and node there is."""
         plurals = (*PLURALS.values(), "bpftracereports")

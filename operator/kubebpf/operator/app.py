@@ -14,9 +14,9 @@ from kubebpf.operator.certificates import Certificates
 from kubebpf.operator.compiling import Answer, Compiler
 from kubebpf.operator.config import Config
 from kubebpf.operator.leader import Elector
-from kubebpf.operator.model import GROUP, Node, Report, Trace, TraceSpec, Uid
+from kubebpf.operator.model import GROUP, Node, Report, Trace, TraceSpec, Uid, parse_trace
 from kubebpf.operator.reconcile import Reconciler, request_of
-from kubebpf.operator.review import VERB, review
+from kubebpf.operator.review import VERB, is_reviewed, review
 from kubebpf.operator.store import Index, Store
 from kubebpf.operator.work import Queue
 
@@ -77,6 +77,13 @@ class Operator:
         asked = {name: value for name, value in said.items() if value}
         return await self._api.review_access(asked | {"resourceAttributes": named})
 
+    async def is_reviewed(self, body: Mapping[str, Any]) -> bool:
+        """Whether the object carries a review of its spec already."""
+        signer = self._reconciler.signer
+        if not signer.key:
+            await signer.refresh()
+        return is_reviewed(parse_trace(body), signer)
+
     async def review(self, body: Mapping[str, Any], namespace: str, user: str) -> str:
         """The annotation that remembers that `user` was allowed unsafe helpers with this spec."""
         signer = self._reconciler.signer
@@ -98,6 +105,8 @@ class Operator:
     def trace_changed(self, trace: Trace, gone: bool) -> None:
         """Have a look at the trace; when it is gone, at what it leaves behind too."""
         self._queue.mark(trace.key.uid)
+        if trace.owner:
+            self._queue.mark(trace.owner)  # a turn of a schedule
         if gone:
             self._caretaking.set()
 

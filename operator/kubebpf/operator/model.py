@@ -56,6 +56,9 @@ class TraceSpec:
         duration: in seconds from the first attach; None: no end.
         recent_lines: printed lines to keep in the status.
         top: keys to keep of a map.
+        ttl: seconds that the trace is kept once it has ended; None: until somebody deletes it.
+        schedule: when turns of it run, cron(5) in UTC; "": it runs itself, now.
+        history: ended turns that are kept.
     """
 
     program: str
@@ -69,6 +72,9 @@ class TraceSpec:
     exit_policy: Literal["Node", "Cluster"] = "Node"
     recent_lines: int = 50
     top: int = 20
+    ttl: float | None = None
+    schedule: str = ""
+    history: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class Trace:
     Args:
         spec: None when it cannot be read; `problems` then says why.
         status: as it stands, to compare with.
+        owner: the uid of the object that controls it; "" when there is none.
         review: the annotation about unsafe helpers, see review.py.
         spec_digest: of the spec as it is written.
     """
@@ -91,6 +98,7 @@ class Trace:
     status: Json = field(default_factory=dict)
     resource_version: str = ""
     review: str = ""
+    owner: str = ""
     spec_digest: str = ""
 
 
@@ -136,8 +144,14 @@ def parse_trace(body: Mapping[str, Any]) -> Trace:
         status=_dict(body.get("status")),
         resource_version=_str(meta.get("resourceVersion")),
         review=_str(_dict(meta.get("annotations")).get(REVIEW)),
+        owner=_owner(meta.get("ownerReferences")),
         spec_digest=spec_digest(body.get("spec")),
     )
+
+
+def _owner(references: object) -> str:
+    found = [_dict(reference) for reference in references] if isinstance(references, list) else []
+    return next((_str(reference.get("uid")) for reference in found if reference.get("controller") is True), "")
 
 
 def spec_digest(spec: object) -> str:
@@ -167,6 +181,9 @@ def parse_spec(raw: object) -> tuple[TraceSpec | None, tuple[str, ...]]:
         exit_policy="Cluster" if raw.get("exitPolicy") == "Cluster" else "Node",
         recent_lines=min(_int(report.get("recentLines"), 50), 500),
         top=_int(report.get("top"), 20),
+        ttl=raw.get("ttlSecondsAfterFinished"),
+        schedule=_str(raw.get("schedule")),
+        history=_int(raw.get("historyLimit"), 3),
     ), ()
 
 
@@ -189,6 +206,9 @@ def _spec_problems(raw: Mapping[str, Any], target: Json, report: Json) -> list[s
         (_all_strings(_dict(target.get("nodeSelector"))), "spec.target.nodeSelector: keys and values must be strings"),
         (_int(report.get("top"), 20) > 0, "spec.report.top: not a positive number"),
         (_int(report.get("recentLines"), 50) >= 0, "spec.report.recentLines: a negative number"),
+        (_int(raw.get("ttlSecondsAfterFinished"), 0) >= 0, "spec.ttlSecondsAfterFinished: a negative number"),
+        (_int(raw.get("historyLimit"), 3) >= 0, "spec.historyLimit: a negative number"),
+        (not raw.get("schedule") or duration is not None, "spec.schedule: a trace with a schedule needs a duration"),
     )
     return [problem for good, problem in checks if not good]
 

@@ -12,22 +12,24 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kubebpf.compiler.artifact.statement import Grant
 from kubebpf.operator.api import Api, ConflictError, GoneError, InvalidError
 from kubebpf.operator.compiling import Compiled, Compiler, Request
-from kubebpf.operator.conditions import COMPILED, read_condition
+from kubebpf.operator.conditions import COMPILED, SUCCEEDED, read_condition
 from kubebpf.operator.config import Config
 from kubebpf.operator.events import Recorder
-from kubebpf.operator.model import Json, Node, Report, Trace, TraceSpec, is_int, parse_trace
+from kubebpf.operator.model import Json, Node, Report, Trace, TraceSpec, is_int, parse_time, parse_trace
 from kubebpf.operator.objects import Objects
 from kubebpf.operator.review import is_reviewed
+from kubebpf.operator.schedule import schedule_problem
 from kubebpf.operator.signing import Signature, Signer
 from kubebpf.operator.status import Artifact, Facts, Outcome, Refused, desired_status, next_look, warnings_in
 from kubebpf.operator.store import Store
 from kubebpf.operator.tally import Tally, take
+from kubebpf.operator.turns import Turns
 from kubebpf.operator.work import Bucket
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Look:
     compiled: Compiled | None = None
     facts: Facts | None = None
     status: Json = field(default_factory=dict)
+    schedule: Json | None = None
     again: float | None = None
 
 
@@ -63,6 +66,7 @@ class Reconciler:
         self._config, self._api, self._store, self._compiler = config, api, store, compiler
         self.objects = Objects(api, config)
         self.signer = Signer(api, config)
+        self._turns = Turns(api, self.signer)
         self._recorder = Recorder(api)
         self._paces: dict[str, Pace] = {}
         self._steps: tuple[Callable[[Look], Awaitable[None]], ...] = (
@@ -70,9 +74,11 @@ class Reconciler:
             self._store_object,
             self._judge_unsafe,
             self._sign_object,
+            self._take_turn,
             self._count_nodes,
             self._write_status,
             self._tell_events,
+            self._expire,
         )
 
     async def look(self, uid: str) -> float | None:
@@ -104,6 +110,9 @@ class Reconciler:
         trace = look.trace
         if trace.spec is None:
             look.outcome = Refused("InvalidSpec", "\n".join(trace.problems))
+            return
+        if trace.spec.schedule and (problem := schedule_problem(trace.spec.schedule)):
+            look.outcome = Refused("InvalidSpec", f"spec.schedule: {problem}")
             return
         known = known_artifact(trace)
         if known and self.objects.has(known.config_map) and self.signer.verifies(_grant(trace, known), known.signature):
@@ -145,15 +154,35 @@ class Reconciler:
         if isinstance(look.outcome, Artifact) and look.genuine:
             look.outcome = replace(look.outcome, signature=self.signer.sign(_grant(look.trace, look.outcome)))
 
+    async def _take_turn(self, look: Look) -> None:
+        spec = look.trace.spec
+        if spec is not None and spec.schedule and isinstance(look.outcome, Artifact):
+            turns = self._store.owned_by(look.trace.key.uid)
+            look.schedule, look.again = await self._turns.look(look.trace, turns, datetime.now(UTC))
+
+    async def _expire(self, look: Look) -> None:
+        """A trace that has ended is deleted when its time to live is over."""
+        spec, completed = look.trace.spec, parse_time(look.status.get("completedAt"))
+        over = read_condition(look.status, SUCCEEDED).get("status") in ("True", "False")
+        if spec is None or spec.ttl is None or completed is None or not over:
+            return
+        left = (completed + timedelta(seconds=spec.ttl) - datetime.now(UTC)).total_seconds()
+        if left <= 0:
+            await self._api.delete_trace(look.trace.key)
+            logger.info("%s: deleted, it ended %s ago", look.trace.key.name, datetime.now(UTC) - completed)
+        else:
+            look.again = min(left, look.again) if look.again is not None else left
+
     async def _count_nodes(self, look: Look) -> None:
         nodes, reports = self._store.all_nodes(), self._store.reports_of(look.trace.key.uid)
         # A thousand reports take most of a second; probes of the operator's health must be answered meanwhile.
-        look.facts, look.status = await asyncio.to_thread(_count, look.trace, look.outcome, nodes, reports)
+        look.facts, look.status = await asyncio.to_thread(_count, look.trace, look.outcome, nodes, reports, look.schedule)
 
     async def _write_status(self, look: Look) -> None:
         assert look.facts
         trace, uid = look.trace, look.trace.key.uid
-        look.again = next_look(look.facts, look.status)
+        soon = next_look(look.facts, look.status)
+        look.again = min((again for again in (soon, look.again) if again is not None), default=None)
         if without_age(look.status) == without_age(trace.status):
             if look.compiled is None:
                 self.objects.release(uid)
@@ -201,12 +230,14 @@ class Reconciler:
         self._paces.pop(uid, None)
 
 
-def _count(trace: Trace, outcome: Outcome, nodes: list[Node], reports: list[Report]) -> tuple[Facts, Json]:
+def _count(trace: Trace, outcome: Outcome, nodes: list[Node], reports: list[Report], schedule: Json | None) -> tuple[Facts, Json]:
     digest = outcome.digest if isinstance(outcome, Artifact) else ""
     counted: Tally | None = None
     if trace.spec and trace.spec.suspend and (before := _counted_generation(trace)):
         counted = take(trace, digest, nodes, reports, before)
-    facts = Facts(trace, take(trace, digest, nodes, reports), outcome, datetime.now(UTC), counted)
+    if trace.spec and trace.spec.schedule:
+        nodes = []  # its turns run, not it
+    facts = Facts(trace, take(trace, digest, nodes, reports), outcome, datetime.now(UTC), counted, schedule)
     return facts, desired_status(facts)
 
 

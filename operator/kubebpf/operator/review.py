@@ -41,6 +41,11 @@ def is_reviewed(trace: Trace, signer: Signer) -> bool:
     return signer.verifies_bytes(statement, signature)
 
 
+def reviewer(trace: Trace) -> str:
+    """Who was allowed to, of a trace that is reviewed."""
+    return str(json.loads(trace.review)["user"])
+
+
 def _statement(kind: str, namespace: str, digest: str, user: str) -> bytes:
     said = {"kind": kind, "namespace": namespace, "spec": digest, "user": user}
     return PREFIX + json.dumps(said, sort_keys=True, separators=(",", ":")).encode()

@@ -83,6 +83,7 @@ class Facts:
         counted: the nodes whose counts are shown, when they are others: those of the generation before a trace was suspended.
         outcome: of the compilation of this generation.
         now: the operator's clock.
+        schedule: of a trace with a schedule, its turns, as in the status.
     """
 
     trace: Trace
@@ -90,6 +91,7 @@ class Facts:
     outcome: Outcome
     now: datetime
     counted: Tally | None = None
+    schedule: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ def desired_status(facts: Facts) -> Json:
         status["startedAt"] = format_time(times.started)
     if times.completed:
         status["completedAt"] = format_time(times.completed)
+    if facts.schedule:
+        status["schedule"] = facts.schedule
     frozen = times.completed is not None or facts.counted is not None
     return status | _nodes(facts, times) | results_of(trace, facts.counted or facts.tally, frozen)
 
@@ -142,7 +146,7 @@ def _times(facts: Facts) -> Times:
     trace, spec = facts.trace, facts.trace.spec
     kept = trace.status if _same_generation(trace) else {}
     started, completed = parse_time(kept.get("startedAt")), parse_time(kept.get("completedAt"))
-    if completed or spec is None or spec.suspend or not isinstance(facts.outcome, Artifact):
+    if completed or spec is None or spec.suspend or spec.schedule or not isinstance(facts.outcome, Artifact):
         return Times(started, completed)
     if started is None and facts.tally.attached:
         started = _first_start(facts)
@@ -180,6 +184,8 @@ def _conditions(facts: Facts, times: Times) -> dict[str, Condition]:
     base: dict[str, Condition] = {COMPILED: _compiled(outcome), DEGRADED: _degraded(facts.tally)}
     if trace.spec and trace.spec.suspend:
         return base | _suspended(facts.tally)
+    if trace.spec and trace.spec.schedule:
+        return base | _scheduled(trace.spec.schedule)
     if times.completed:
         return base | _ended(facts, times.completed)
     return base | _running(facts.tally)
@@ -244,6 +250,17 @@ def _suspended(tally: Tally) -> dict[str, Condition]:
         RECONCILING: Condition("False", "Suspended", "spec.suspend is true"),
         STALLED: Condition("False", "Suspended", "spec.suspend is true"),
         SUCCEEDED: Condition("Unknown", "Suspended", "spec.suspend is true"),
+    }
+
+
+def _scheduled(schedule: str) -> dict[str, Condition]:
+    said = f"turns run as traces of their own at {schedule} (UTC); status.schedule names them"
+    return {
+        ATTACHED: Condition("False", "Scheduled", said),
+        READY: Condition("True", "Scheduled", said),
+        RECONCILING: SETTLED,
+        STALLED: SETTLED,
+        SUCCEEDED: Condition("Unknown", "Scheduled", said),
     }
 
 

@@ -59,6 +59,10 @@ class Store:
         """All traces, as `trace` gives them."""
         return (trace for uid in self.uids() if (trace := self.trace(uid)))
 
+    def owned_by(self, uid: str) -> list[Trace]:
+        """The traces that the trace of that uid controls."""
+        return [trace for trace in self.all_traces() if trace.owner == uid]
+
     def reports_of(self, uid: str) -> list[Report]:
         """The reports that name that trace."""
         found = [report for report in self.reports.get(uid) or () if isinstance(report, Report)]

@@ -118,7 +118,8 @@ class Trace:
             params=spec.get("params") or {},
             args=tuple(spec.get("args") or ()),
             duration=parse_duration(spec.get("duration")),
-            suspend=bool(spec.get("suspend")),
+            # A trace with a schedule does not run itself: the operator makes a trace for every turn.
+            suspend=bool(spec.get("suspend") or spec.get("schedule")),
             allow_unsafe=spec.get("allowUnsafe") is True,
             exit_policy="Cluster" if spec.get("exitPolicy") == "Cluster" else "Node",
             interval=max(parse_duration(report.get("interval")) or DEFAULT_INTERVAL, LEAST_INTERVAL),
