@@ -171,3 +171,19 @@ def test_exit_is_heard_of_when_the_ring_is_full() -> None:
     assert result(session).counters.lost > 0
     assert session.exit is not None
     assert session.exit.code == 9
+
+
+@pytest.mark.parametrize(("buffering", "seen"), [("none", b"half"), ("line", b"half"), ("full", b"")])
+def test_when_output_is_written(buffering: str, seen: bytes, tmp_path: Path) -> None:
+    """What stands in the file while the program still runs."""
+    out = tmp_path / "out"
+    program = 'begin { printf("half"); } end { printf(" a line"); }'
+    command = [KUBEBPF, "run", "-B", buffering, "-o", str(out), "-e", program + " interval:s:100 { exit(); }"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"Attached 3 probes\n"
+        time.sleep(0.5)
+        before = out.read_bytes()
+        process.terminate()
+    assert before == seen
+    assert out.read_bytes() == b"half a line\n\n"

@@ -35,6 +35,7 @@ class RunOptions:
     command: str | None = None
     pid: int | None = None
     output: Path | None = None
+    buffering: str = "line"
     duration_s: float | None = None
     verbose: bool = False
     purpose: Purpose = "run"
@@ -58,12 +59,13 @@ def run(program: Program, compiling: Compiling, options: RunOptions) -> int:
         raise error_line("No probes to attach")
     with ExitStack() as stack, explained(options.verbose, program):
         child = stack.enter_context(Child.start(options.command)) if options.command else None
-        streams = stack.enter_context(_streams(options.output))
+        streams = stack.enter_context(_streams(options.output, at_once=options.buffering == "none"))
         output = _output(options.form, streams, program)
         ends = stack.enter_context(Ends(options.duration_s, [child.fd] if child else _watched(options.pid, stack)))
         with progress("loading", quiet=bool(child)):
             session = stack.enter_context(Session(artifact, session_options(options, child)))
-        run = Run(session, output, ends, options.manner, streams.flush)
+        flush = (lambda: None) if options.buffering == "full" else streams.flush
+        run = Run(session, output, ends, options.manner, flush)
         if options.purpose != "run":
             return run_trials(run, options.purpose, streams.write, options.form)
         return run.go(child.go if child else lambda: None)
@@ -125,16 +127,16 @@ def _output(form: str, streams: Streams, program: Program) -> Output:
 
 
 @contextmanager
-def _streams(path: Path | None) -> Iterator[Streams]:
+def _streams(path: Path | None, at_once: bool) -> Iterator[Streams]:
     if path is None:
-        yield Streams(sys.stdout.buffer, sys.stderr.buffer)
+        yield Streams(sys.stdout.buffer, sys.stderr.buffer, at_once)
         return
     try:
         file: BinaryIO = path.open("wb")
     except OSError as error:
         raise error_line(f"failed to open output file '{path}': {error.strerror}") from error
     with file:
-        yield Streams(file, sys.stderr.buffer)
+        yield Streams(file, sys.stderr.buffer, at_once)
 
 
 def _watched(pid: int | None, stack: ExitStack) -> list[int]:

@@ -51,7 +51,13 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 @click.option("--dry-run", is_flag=True, help="End as soon as everything is attached.")
 @click.option("--test", "tests", is_flag=True, help="Run the test: probes, and nothing else: one passes when it returns 0.")
 @click.option("--bench", "benches", is_flag=True, help="Run the bench: probes, and nothing else: how long a run takes.")
-@click.option("-B", "buffering", type=click.Choice(["line", "full", "none"]), hidden=True)
+@click.option(
+    "-B",
+    "buffering",
+    type=click.Choice(["line", "full", "none"]),
+    default="line",
+    help="When output is written: with its line (the default), when a buffer is full, or at once.",
+)
 @click.option("-I", "directories", multiple=True, metavar="FOLDER", help="Look for C headers there first.")
 @click.option("--include", multiple=True, metavar="FILE", help="A C header in front of the program.")
 @click.pass_context
@@ -85,6 +91,7 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
         command=chosen["command"],
         pid=chosen["pid"],
         output=chosen["output"],
+        buffering=chosen["buffering"],
         duration_s=chosen["duration"],
         verbose=chosen["verbose"],
         purpose="test" if chosen["tests"] else "bench" if chosen["benches"] else "run",

@@ -7,6 +7,7 @@ import pytest
 from kubebpf.compiler.complaints.render import render_all
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import Int
 from support.programs import checked, codes
 
 
@@ -172,3 +173,17 @@ def test_deep_trees_are_typed(small: KernelView) -> None:
 
 def test_unused_declared_maps_are_left_out(small: KernelView) -> None:
     assert map_types("let @unused = hash(5); begin { @ = 1; }", small) == {"@": "int8"}
+
+
+@pytest.mark.parametrize("text", ["@n = @n + 1", "@n[1] = 2 * (@n[1] - 3)", "@n = @n * 2; @n = nsecs"])
+def test_arithmetic_on_the_map_itself_makes_it_a_number(text: str) -> None:
+    program = checked(f"begin {{ {text}; }}").program
+    assert program is not None
+    (info,) = program.maps
+    assert isinstance(info.value, Int)
+
+
+@pytest.mark.parametrize("text", ["@n = @n", "@n = (1, @n)", "@a = @b; @b = @a"])
+def test_what_nothing_gives_a_type_is_no_program(text: str) -> None:
+    """Such statements were left out silently once."""
+    assert codes(f"begin {{ {text}; }}") == ["Unresolved"]

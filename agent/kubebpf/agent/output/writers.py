@@ -10,6 +10,7 @@ last lines of a node.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Protocol
@@ -27,6 +28,8 @@ _MAP_FULL = (
     "Map full; can't update element. Try increasing max_map_keys config or manually setting the max entries in a map declaration "
     "e.g. `let @a = hash(5000)`"
 )
+# A map whose elements are made one by one, in a moment in which the kernel had no memory at hand for that.
+_NO_MEMORY = "No memory for another map element; the update was given up."
 _REASONS = {
     "map_full": _MAP_FULL,
     "contended": "Other programs changed the value again and again; this update of it was given up.",
@@ -71,10 +74,11 @@ class Streams:
     Args:
         out: for output.
         err: for what is not output; the same stream for everything when it is None.
+        at_once: do not wait for `flush`.
     """
 
-    def __init__(self, out: BinaryIO, err: BinaryIO | None) -> None:
-        self._out, self._err = out, err or out
+    def __init__(self, out: BinaryIO, err: BinaryIO | None, at_once: bool = False) -> None:
+        self._out, self._err, self._at_once = out, err or out, at_once
 
     def write(self, kind: str, text: str) -> None:
         """Write text; bytes that are no UTF-8 go out as they came in."""
@@ -82,7 +86,7 @@ class Streams:
         if stream is self._err and self._err is not self._out:
             self._out.flush()
         stream.write(text.encode("utf-8", "surrogateescape"))
-        if stream is self._err:
+        if stream is self._err or self._at_once:
             stream.flush()
 
     def flush(self) -> None:
@@ -230,6 +234,8 @@ def place_text(place: Place) -> str:
 
 def reason(failure: SiteCount) -> str:
     """What happened at a site, in words."""
+    if failure.site.kind == "map_full" and failure.last == -errno.ENOMEM:
+        return _NO_MEMORY
     if failure.site.kind in _REASONS:
         return _REASONS[failure.site.kind]
     return os.strerror(-failure.last) if failure.last < 0 else failure.site.kind.replace("_", " ")

@@ -105,6 +105,7 @@ def read_map(t: Typing, node: tree.Expr, name: str, key: tree.Expr | None) -> ty
         if t.slots.map(name).value.type is None and not t.slots.map(name).attempted:
             assigned = [n for n, m in t.slots.maps.items() if m.value.type is not None]
             t.complain(UndefinedMap(span=node.span, name=name, help=did_you_mean(name, assigned)))
+        t.unresolved = t.unresolved or node.span  # said only if nothing else is wrong
         return t.bad(node)
     return typed.ReadMap(span=node.span, type=info.value, map=info, key=typed_key)
 

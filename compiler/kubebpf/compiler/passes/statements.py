@@ -27,7 +27,7 @@ from kubebpf.compiler.passes import casts, loops
 from kubebpf.compiler.passes.calls import arguments_fit
 from kubebpf.compiler.passes.choices import condition, decided
 from kubebpf.compiler.passes.conversions import convert, decay
-from kubebpf.compiler.passes.expressions import binary_of
+from kubebpf.compiler.passes.expressions import ARITHMETIC, binary_of
 from kubebpf.compiler.passes.functions import returned
 from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
@@ -159,6 +159,9 @@ def _assign_map(t: Typing, node: tree.Assign, name: str, key: tree.Expr | None) 
         builtin = BUILTINS.get(node.value.name)
         if builtin is not None and builtin.aggregate:
             return _feed(t, node, name, key)
+    # In a later round only: any other assignment tells more of the map's type.
+    if t.slots.map(name).attempted and _counts_on(node.value, name):
+        _begin_with_zero(t, node.target, typed.Constant(span=node.span, type=I64, value=0))
     value = _map_value(t, node, name)
     info, typed_key, ok = t.access(name, key, node.target.span)
     if not ok or isinstance(value, typed.Bad):
@@ -172,6 +175,17 @@ def _assign_map(t: Typing, node: tree.Assign, name: str, key: tree.Expr | None) 
     assert slot.type is not None
     info.value = slot.type
     return typed.SetMap(span=node.span, map=info, key=typed_key, value=t.converted(value, slot.type))
+
+
+def _counts_on(value: tree.Expr, name: str) -> bool:
+    """Whether arithmetic on the map itself is assigned: `@x = @x + 1` makes it a number, as `@x += 1` does."""
+    if not isinstance(value, tree.Binary) or value.op not in ARITHMETIC:
+        return False
+    return any(_reads_map(side, name) or _counts_on(side, name) for side in (value.left, value.right))
+
+
+def _reads_map(value: tree.Expr, name: str) -> bool:
+    return (value.map if isinstance(value, tree.MapAccess) else value) == tree.Map(name)
 
 
 def _map_value(t: Typing, node: tree.Assign, name: str) -> typed.Expr:
