@@ -12,7 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kubebpf.agent.libbpf.errors import LibbpfError
+from kubebpf.agent.libbpf.kfuncs import kfunc_allowed
 from kubebpf.agent.libbpf.library import has_helper, possible_cpus
+from kubebpf.agent.libbpf.types import FUNCTION, KernelTypes
 from kubebpf.agent.session.errors import FactError, ParameterError
 from kubebpf.agent.session.options import Options
 from kubebpf.compiler.artifact.manifest import Constant, Manifest
@@ -166,6 +169,15 @@ def _kernel_address(constant: Constant, options: Options) -> int:
     return kernel_address(options.args[index - 1])
 
 
+def kfunc_exists(name: str) -> bool:
+    """Whether the kernel has a function that it lets programs call by this name; modules are not looked at."""
+    try:
+        with KernelTypes() as types:
+            return types.find(name, FUNCTION) is not None
+    except LibbpfError:
+        return False  # a kernel without BTF has none
+
+
 FACTS: dict[str, Fact] = {
     "ncpus": lambda constant, options: possible_cpus(),
     "has_helper": lambda constant, options: int(has_helper(int(constant.arg))),
@@ -183,5 +195,7 @@ FACTS: dict[str, Fact] = {
     "kaddr": _kernel_address,
     "self_pid": lambda constant, options: os.getpid(),
     "cpid": _child,
+    "kfunc_exist": lambda constant, options: kfunc_exists(constant.arg),
+    "kfunc_allowed": lambda constant, options: kfunc_allowed(*constant.arg.split(":", 1)),
     "traced": lambda constant, options: options.traced,
 }

@@ -8,6 +8,7 @@ from kubebpf.compiler.builtins import (
     aggregates,
     buffers,
     context,
+    kernel,
     map_functions,
     output,
     parameters,
@@ -41,5 +42,6 @@ MODULES = (
     parameters,
     user,
     context,
+    kernel,
 )
 BUILTINS: dict[str, Builtin] = {builtin.name: builtin for module in MODULES for builtin in module.ALL}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.emit.relocations import BYTE_OFFSET, BYTE_SIZE, LSHIFT, RSHIFT
+from kubebpf.compiler.probes.record import RawArgument
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Int, Origin, Pointer, Space, String, Struct, Type, members, sizeof
 from kubebpf.compiler.types.promote import as_int
@@ -23,6 +24,25 @@ def place_of(code: Code, expr: typed.Expr) -> tuple[Operand, Space]:
             return _element_place(code, expr)[:2]
         case _:
             return code.address(expr), Space.BPF
+
+
+def followed(code: Code, expr: typed.Expr) -> Operand:
+    """A pointer of the kernel that the verifier knows the type of: from the context, each step by a load of its own.
+
+    args.file.f_path  ->  the address of f_path in what `file` points to
+    """
+    match expr:
+        case typed.Argument(access=RawArgument(index=index)):
+            return code.f.load("ptr", code.f.offset(code.f.parameter, index * 8), align=8)
+        case typed.Call(builtin=builtin) if builtin.name == "ctx":
+            return code.f.parameter
+        case typed.Member(object=inner, struct=struct, field=field):
+            place = code.module.relocations.member(code.f, followed(code, inner), struct, field)
+            return code.f.load("ptr", place, align=8) if isinstance(expr.type, Pointer) else place
+        case typed.Convert(operand=operand) if isinstance(expr.type, Pointer):
+            return followed(code, operand)
+        case _:
+            return code.as_pointer(code.scalar(expr))
 
 
 def _space(t: Type) -> Space:
