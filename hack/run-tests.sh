@@ -1,17 +1,31 @@
 #!/bin/bash
-# run-tests.sh PYTEST [ARG...]: the whole suite, the cluster's part in a process of its own, so that nothing of the kernel tests is left
-# in it. Tests that fail run once more by themselves, because machines are shared and a cluster has many clocks: what fails twice fails.
-# Anything but failed tests (an internal error, no test, an interrupt) ends the run at once with pytest's own status.
+# run-tests.sh PYTEST [ARG...]: the whole suite in two processes side by side: the cluster's tests wait most of their time for clocks,
+# the others compute. What the cluster's tests print is shown when they have ended. Tests that fail run once more by themselves,
+# because machines are shared and a cluster has many clocks: what fails twice fails. Anything but failed tests (an internal error,
+# no test, an interrupt) ends a suite at once with pytest's own status.
 set -u
 pytest=$1
 shift
 
-suite() {
-  "$pytest" "$@" && return 0
+suite() {  # NAME ARG...
+  local name=$1
+  shift
+  "$pytest" -o "cache_dir=.pytest_cache/$name" "$@" && return 0
   local status=$?
   [ "$status" -eq 1 ] || return "$status"
-  echo "--- once more, only what failed:"
-  "$pytest" --last-failed --last-failed-no-failures=none "$@"
+  echo "--- once more, only what failed of $name:"
+  "$pytest" -o "cache_dir=.pytest_cache/$name" --last-failed --last-failed-no-failures=none "$@"
 }
 
-suite --ignore=tests/cluster "$@" && suite tests/cluster "$@"
+mkdir -p build
+echo "--- the cluster's tests run beside the others: build/cluster.log (on a new machine it builds the control plane first)"
+suite cluster tests/cluster "$@" > build/cluster.log 2>&1 &
+cluster=$!
+trap 'kill "$cluster" 2>/dev/null' EXIT
+suite others --ignore=tests/cluster "$@"
+others=$?
+echo "--- the cluster's tests:"
+wait "$cluster"
+status=$?
+cat build/cluster.log
+exit $((others != 0 ? others : status))
