@@ -64,7 +64,7 @@ def main() -> int:
     for program, artifact in kept(options.objects) if options.objects else made(options.text, options.save):
         found = loads.judge(program, artifact)
         outcomes[found.outcome] += 1
-        if found.outcome == loads.REFUSED or (options.verbose and found.why):
+        if found.outcome in (loads.REFUSED, loads.RAISED) or (options.verbose and found.why):
             print(f"{found.outcome.upper()} {found.program!r}\n    {found.why}", flush=True)
         if found.outcome == loads.IMPOSSIBLE:
             reasons[artifact.manifest.attaches[0].provider] += 1

@@ -23,6 +23,7 @@ from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.kernel.view import KernelView
 
 LOADED, REFUSED, IMPOSSIBLE, ABSENT = "loaded", "refused", "not possible on this kernel", "not on this kernel"
+RAISED = "the agent raised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ def judge(program: str, artifact: Artifact) -> Load:
         return Load(program, ABSENT, str(error).splitlines()[0])
     except LibbpfError as error:
         return Load(program, _outcome(error), " ".join(str(error).split()))
+    except Exception as error:
+        return Load(program, RAISED, f"{type(error).__name__}: {error}".splitlines()[0])
     return Load(program, ABSENT, f"{', '.join(left_out)} was left out") if left_out else Load(program, LOADED)
 
 

@@ -38,7 +38,7 @@ def test_selftests() -> None:
 def test_loads() -> None:
     """What compiles also loads: every tenth program."""
     found = [loads.judge(p, artifact) for p, unsafe in loads.sample(10) if (artifact := loads.compiled(p, unsafe))]
-    assert [load for load in found if load.outcome == loads.REFUSED] == []
+    assert [load for load in found if load.outcome in (loads.REFUSED, loads.RAISED)] == []
     assert sum(load.outcome == loads.LOADED for load in found) > len(found) // 2
 
 

@@ -70,8 +70,8 @@ def call(t: Typing, node: tree.Call) -> typed.Expr:
 
 def check(t: Typing, builtin: Builtin, node: tree.Call) -> typed.Expr:
     """What holds for every builtin, then its own check."""
-    if (refused := refused_here(t, node, node.name, builtin.name)) is not None:
-        return refused
+    if (misplaced := refused_here(t, node, node.name, builtin.name)) is not None:
+        return misplaced
     if not arguments_fit(t, builtin, node):
         return t.bad(node)
     if builtin.unsafe:
