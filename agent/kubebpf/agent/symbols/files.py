@@ -180,11 +180,12 @@ def _opened(mapping: Mapping, pid: int) -> File | None:
 
 
 def _found(mapping: Mapping) -> File | None:
-    """The file of a process that ended, by its path: here or on the node, and nothing but the very file."""
+    """The file of a process that ended, by its path: here or on the node."""
     for root in (Path("/"), Path("/proc/1/root")):
         with suppress(OSError):
             fd = _open(root / mapping.path.lstrip("/"))
-            if _device(fd) == mapping.device and _is(fd, mapping):
+            # By path and inode it is the very file. The device does not tell: see _is.
+            if os.fstat(fd).st_ino == mapping.inode:
                 return File(fd, mapping.path, root)
             os.close(fd)
     return None
@@ -196,9 +197,6 @@ def _open(path: Path) -> int:
 
 def _is(fd: int, mapping: Mapping) -> bool:
     """Whether a file is the mapped one. Overlays show another device in maps than in stat; there the path has to do."""
-    return _device(fd) != mapping.device or os.fstat(fd).st_ino == mapping.inode
-
-
-def _device(fd: int) -> str:
-    device = os.fstat(fd).st_dev
-    return f"{os.major(device):02x}:{os.minor(device):02x}"
+    status = os.fstat(fd)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    return device != mapping.device or status.st_ino == mapping.inode
