@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kubebpf.agent.session import user
 from kubebpf.agent.session.errors import AttachError
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.session import Session
@@ -104,3 +105,22 @@ def test_semaphores_and_places_are_given_back(tmp_path: Path) -> None:
     for _ in range(3):
         assert printed("usdt:APP:app:guarded { }")[-1] == "1"
     assert subprocess.run([targets().app], check=True, capture_output=True, text=True).stdout == "0\n"
+
+
+def test_kernels_without_links_of_many_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One link for each place then, with the same cookies, semaphores and operands."""
+    monkeypatch.setattr(user, "has_uprobe_multi", lambda: False)
+    app = targets().app
+    text = """usdt:APP:places { print(arg0) } usdt:APP:guarded { print(str(arg0)) } uprobe:APP:[ip]*s { @ = count(); }
+        uretprobe:APP:ints { print((int32)retval) } uprobe:APP:ints { print(*(int32 *)uaddr("word")) }"""
+    with running(text.replace("APP", str(app)), options=Options(missing_probes="error")) as session:
+        assert len(session.loaded.links) == len(session.points) == 8
+        subprocess.run([app], check=True, capture_output=True)
+    ran = result(session)
+    assert sorted(map(str, ran.printed)) == sorted(map(str, [77, -294967431, 1, -5, "guarded text"]))
+    assert ran.cell("@") == Count(3)
+    with (
+        pytest.raises(AttachError, match="needs Linux"),
+        Session(compiled(f'uretprobe:{app}:ints {{ print(uaddr("word")) }}')),
+    ):
+        pass

@@ -35,6 +35,26 @@ def start_before(code: bytes, offset: int, machine: str = "") -> int | None:
     return at
 
 
+# What the kernel emulates or treats apart: jumps, calls, returns, nop, popf (branch_setup_xol_ops and arch_uprobe_analyze_insn,
+# arch/x86/kernel/uprobes.c, up to Linux 6.18 at least).
+_TREATED_APART = frozenset((*range(0x70, 0x80), 0x90, 0x9A, 0x9D, 0xC2, 0xC3, 0xCA, 0xCB, 0xE8, 0xE9, 0xEA, 0xEB, 0xFF))
+
+
+def is_misread(code: bytes, machine: str = "") -> bool:
+    """Whether the kernel takes an instruction for another one, so that a probe there changes what the program does.
+
+    It looks at the opcode and not at what is before it: `vpshufd` (VEX, opcode 70) is jumped over as a `jo` would be.
+
+    Args:
+        code: from the instruction on.
+        machine: whose code it is; "" for this one's.
+    """
+    if (machine or platform.machine()) != "x86_64" or len(code) < LONGEST:
+        return False
+    opcode = {0xC5: code[2], 0xC4: code[3], 0x62: code[4]}.get(code[0])
+    return opcode in _TREATED_APART
+
+
 def length(code: bytes, at: int) -> int | None:
     """The bytes of the x86-64 instruction at an offset; None for what is none."""
     try:

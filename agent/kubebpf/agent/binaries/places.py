@@ -74,10 +74,16 @@ def _functions_in(attach: Attach, file: Binary, shown: str, node: Node) -> Itera
     if "source" in target:
         yield from _lines_in(attach, file, head)
     elif not target["function"]:
+        if not node.unsafe and _is_misread(file, offset):
+            raise MissingProbeError(attach.text, _MISREAD)
         _check_address(attach, file, offset, node)
         yield f"{head}:{attach.text.rpartition(':')[2]}", _place(attach, file, offset)
     else:
         for name, symbol in named(file, str(target["function"]), str(target.get("language", ""))):
+            if not node.unsafe and _is_misread(file, symbol.address + offset):
+                if is_wildcard(str(target["function"])):
+                    continue
+                raise MissingProbeError(attach.text, _MISREAD)
             _check_offset(attach, file, symbol, offset, node)
             suffix = f"+{offset}" if offset else ""
             yield f"{head}:{name}{suffix}", _place(attach, file, symbol.address + offset)
@@ -121,6 +127,13 @@ def _check_address(attach: Attach, file: Binary, address: int, node: Node) -> No
     if symbol is None:
         raise MissingProbeError(attach.text, f"no function is known at {address:#x}, nor where its instructions start; {_FORCE}")
     _check_boundary(attach, file, symbol, address - symbol.address)
+
+
+_MISREAD = "the kernel would take this vector instruction for another one and break the program; --unsafe attaches nevertheless"
+
+
+def _is_misread(file: Binary, address: int) -> bool:
+    return instructions.is_misread(file.bytes_at(address, instructions.LONGEST))
 
 
 _FORCE = "--unsafe attaches there nevertheless, and may destroy the program"

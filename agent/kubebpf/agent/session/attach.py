@@ -286,21 +286,31 @@ def attach_points(programs: Mapping[str, Program], points: Sequence[Point], opti
         if instances := provider(attach).instances:
             yield from instances(programs[attach.program], list(of_one), options)
     for program, group in _groups(programs, [point for point in points if not provider(point.attach).instances]):
-        if len(group) > 1:
-            try:
-                together = provider(group[0].attach).together
-                assert together is not None
-                link = together.attach(program, group, options)
-            except LibbpfError:
-                pass  # The kernel does not say which of them it refuses.
-            else:
-                yield from ((point, [link] if point is group[0] else []) for point in group)
-                continue
-        for point in group:
-            try:
-                yield point, attach_point(program, point, options)
-            except MissingProbeError as error:
-                yield point, error
+        yield from _attach_group(program, group, options)
+
+
+def _attach_group(program: Program, group: Sequence[Point], options: Options) -> Attached:
+    if len(group) == 1:
+        yield from _attach_alone(program, group[0], options)
+        return
+    together = provider(group[0].attach).together
+    assert together is not None
+    try:
+        link = together.attach(program, group, options)
+    except LibbpfError:
+        # The kernel does not say which of them it refuses: one of many is found by halves.
+        half = len(group) // 2
+        yield from _attach_group(program, group[:half], options)
+        yield from _attach_group(program, group[half:], options)
+        return
+    yield from ((point, [link] if point is group[0] else []) for point in group)
+
+
+def _attach_alone(program: Program, point: Point, options: Options) -> Attached:
+    try:
+        yield point, attach_point(program, point, options)
+    except MissingProbeError as error:
+        yield point, error
 
 
 def _groups(programs: Mapping[str, Program], points: Sequence[Point]) -> Iterator[tuple[Program, list[Point]]]:
