@@ -40,7 +40,7 @@ from kubebpf.agent.session.points import Node, Point, Target, number
 from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.decode import Resolver
-from kubebpf.compiler.artifact.manifest import CONSTANTS, ENDED, RING, SCOPE, SITES, Attach, MapSchema
+from kubebpf.compiler.artifact.manifest import CONSTANTS, ENDED, NAMES, RING, SCOPE, SITES, Attach, MapSchema
 
 if TYPE_CHECKING:
     from kubebpf.agent.session.maps import MapState
@@ -378,6 +378,8 @@ class Session:
                 lost.add(point.cookie)
         self._missing(list(missing.values()))
         self.points = [point for point in self.points if point.cookie not in lost]
+        if NAMES in opened.map_names:
+            rows += user.names(self.points)
         user.resize(opened, rows)
         return rows
 

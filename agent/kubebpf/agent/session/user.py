@@ -16,7 +16,7 @@ from kubebpf.agent.session.errors import MissingProbeError
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.points import Point
 from kubebpf.agent.session.wildcards import is_wildcard
-from kubebpf.compiler.artifact.manifest import OPERANDS, SYMBOLS, Attach
+from kubebpf.compiler.artifact.manifest import NAME_BYTES, NAMES, OPERANDS, SYMBOLS, Attach
 
 PROVIDERS = ("uprobe", "uretprobe", "usdt")
 
@@ -65,7 +65,7 @@ class Row:
     """What a program is told about one place.
 
     Args:
-        map: OPERANDS or SYMBOLS.
+        map: NAMES, OPERANDS or SYMBOLS.
         cookie: of the place.
         value: of the map.
     """
@@ -89,9 +89,15 @@ def rows(point: Point) -> list[Row]:
     return found
 
 
+def names(points: Sequence[Point]) -> list[Row]:
+    """What `probe` is at the matches of wildcards."""
+    cut = ((point, point.name.encode(errors="replace")[: NAME_BYTES - 1]) for point in points if point.attach.wildcard)
+    return [Row(NAMES, point.cookie, name.ljust(NAME_BYTES, b"\0")) for point, name in cut]
+
+
 def resize(opened: BpfObject, all_rows: Sequence[Row]) -> None:
     """Before the load: give the maps room for the rows."""
-    for name in (OPERANDS, SYMBOLS):
+    for name in (NAMES, OPERANDS, SYMBOLS):
         if name in opened.map_names:
             opened.set_max_entries(name, max(1, sum(row.map == name for row in all_rows)))
 

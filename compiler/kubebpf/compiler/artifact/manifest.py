@@ -16,6 +16,8 @@ from kubebpf.compiler.artifact.types import DAggregate, Desc, desc_from_json, fr
 SECTION = "kubebpf.manifest"
 RING = "kb_ring"  # BPF_MAP_TYPE_RINGBUF; present only when the program sends events
 SITES = "kb_sites"  # PERCPU_ARRAY, value {u64 count, s64 last return code}; entry 0: events lost to a full ring; then `sites`
+NAMES = "kb_names"  # HASH, u64 attach cookie -> char[NAME_BYTES]: what `probe` is at each match of a wildcard
+NAME_BYTES = 128  # longer names are cut
 OPERANDS = "kb_usdt"  # HASH, u64 attach cookie -> the records of artifact/operands.py; present when a usdt probe reads arguments
 SYMBOLS = "kb_symbols"  # HASH, u64 attach cookie -> s64 each: how far behind the probed instruction a symbol of uaddr() lies
 SCOPE = "kb_scope"  # HASH, u64 cgroup id -> u64; present only in scoped objects

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kubebpf.compiler.emit.code import Code
-from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.emit.ir import NULL, Operand, const
 from kubebpf.compiler.emit.relocations import BYTE_OFFSET, BYTE_SIZE, LSHIFT, RSHIFT
 from kubebpf.compiler.probes.record import RawArgument
 from kubebpf.compiler.types import typed
@@ -38,11 +38,22 @@ def followed(code: Code, expr: typed.Expr) -> Operand:
             return code.f.parameter
         case typed.Member(object=inner, struct=struct, field=field):
             place = code.module.relocations.member(code.f, followed(code, inner), struct, field)
-            return code.f.load("ptr", place, align=8) if isinstance(expr.type, Pointer) else place
+            if not isinstance(expr.type, Pointer):
+                return place
+            pointer = code.f.load("ptr", place, align=8)
+            return _present(code, pointer) if isinstance(inner, typed.Call) else pointer
         case typed.Convert(operand=operand) if isinstance(expr.type, Pointer):
             return followed(code, operand)
         case _:
             return code.as_pointer(code.scalar(expr))
+
+
+def _present(code: Code, pointer: Operand) -> Operand:
+    """What an iterator gives, which is nothing once at its end: the program ends there then."""
+    there = code.f.label("present")
+    code.f.branch(code.f.compare("ne", pointer, NULL), there, code.exit)
+    code.f.place(there)
+    return pointer
 
 
 def _space(t: Type) -> Space:

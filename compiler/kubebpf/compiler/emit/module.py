@@ -150,6 +150,8 @@ class Module:
             lines.append(self._map(m.RING, MapType.RINGBUF, 0, 0, RING_BYTES))
         if self.counted:
             lines.append(self._map(m.SITES, MapType.PERCPU_ARRAY, 4, 16, len(self.sites)))
+        if self.named:
+            lines.append(self._map(m.NAMES, MapType.HASH, 8, m.NAME_BYTES, len(self.attaches)))
         if self.usdt:
             lines.append(self._map(m.OPERANDS, MapType.HASH, 8, operands.COUNT * operands.BYTES, len(self.attaches)))
         if self.symbols:
@@ -234,6 +236,7 @@ class Module:
             self.functions.append(f.text())
         return f"@{name}"
 
+    named: bool = False  # whether a probe with a wildcard asks for its name
     calls_back: bool = False  # whether that callback is there
 
     # -- events and sites ----------------------------------------------------------------------------------------------
