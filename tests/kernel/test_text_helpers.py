@@ -11,6 +11,7 @@ import pytest
 
 from kubebpf.compiler.artifact.values import Bytes, Text
 from support.programs import result, run, running
+from support.victim import victim, victim_program
 
 pytestmark = pytest.mark.kernel
 WORDS = ("", "a", "ab", "abcdefg", "abcdefgh", "abcdefghi", "abcdefgh\xff", "abcdefghabcdefghi", "bbbbbbbbbbbbbbbbab", "b" * 40)
@@ -143,6 +144,31 @@ def test_str_concat() -> None:
     long = "y" * 700
     cut = run(f'begin {{ @a = "{long}"; print(strlen(str_concat(@a, @a))); }}').printed
     assert cut == [1023]
+
+
+def test_strings_in_a_uprobe() -> None:
+    """Where a program can be interrupted, and its memory is the process's."""
+    asked = (
+        "strlen(str(arg0))", 'strstr(str(arg0), "words")', 'strncmp(str(arg0), "some", 4)', 'strcontains(str(arg0), "none")',
+        'str_concat(str(arg0), "!")', "strlen((int8 *)arg0)", "buf(arg0, 4)", 'memcmp(str(arg0), "some", 4)',
+    )  # fmt: skip
+    printed = "".join(f"print({e});" for e in asked)
+    with victim() as process:
+        with running(f"uprobe:{victim_program()}:text /pid == {process.pid} && arg0/ {{ {printed} }}") as session:
+            process.go()
+        seen = result(session).printed
+    assert seen == [10, 5, 0, False, "some words!", 10, Bytes(b"some"), 0]
+
+
+def test_bytes_of_struct_members() -> None:
+    """A char array may hold zeros; a flexible one has no length."""
+    text = """struct net { unsigned char v4[4]; char mac[6]; char name[8]; int words[2]; };
+    begin {
+        @n = (struct net *)0; $n = @n; print(ntop($n->v4)); print(macaddr($n->mac)); print(buf($n->mac)); print(buf($n->words));
+        print(strlen($n->name)); print(strcap($n->name)); print(is_array($n->v4)); print(sizeof(buf($n->words)));
+    }"""
+    zeros = [Text("0.0.0.0", "inet"), Text("00:00:00:00:00:00", "macaddr"), Bytes(bytes(6)), Bytes(bytes(8)), 0, 8, True, 12]
+    assert run(text).printed == zeros
 
 
 def test_bswap() -> None:

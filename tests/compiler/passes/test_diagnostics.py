@@ -1,6 +1,7 @@
 """Whole diagnostics: each golden/NAME.bt is a program with mistakes, NAME.err what is said about it, all at once.
 
-A first line `// options: scoped` compiles the program for a namespaced trace, `// args: 7 nginx` gives it parameters.
+A first line `// options: scoped` compiles the program for a namespaced trace, `// options: unsafe` allows unsafe helpers,
+`// args: 7 nginx` gives it parameters.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import pytest
 
 from kubebpf.compiler.complaints import cdefs as c_complaints
 from kubebpf.compiler.complaints import flow as flow_complaints
+from kubebpf.compiler.complaints import helpers as helper_complaints
 from kubebpf.compiler.complaints import macros as macro_complaints
 from kubebpf.compiler.complaints import parameters as parameter_complaints
 from kubebpf.compiler.complaints import stacks as stack_complaints
@@ -31,7 +33,9 @@ HARMLESS = ("skipped", "warnings")  # warnings or nothing
 def compilation(path: Path, small: KernelView) -> Compilation:
     text = path.read_text()
     args = tuple(text.partition("\n")[0].removeprefix("// args:").split()) if text.startswith("// args:") else ()
-    options = CompileOptions(source_name=path.name, scoped=text.startswith("// options: scoped"), args=args)
+    first = text.partition("\n")[0]
+    asked = first.removeprefix("// options:").split() if first.startswith("// options:") else ()
+    options = CompileOptions(source_name=path.name, scoped="scoped" in asked, unsafe="unsafe" in asked, args=args)
     return compile_script(text, small, options)
 
 
@@ -50,6 +54,7 @@ def test_every_diagnostic_has_an_example(small: KernelView) -> None:
             typing_complaints,
             c_complaints,
             flow_complaints,
+            helper_complaints,
             macro_complaints,
             parameter_complaints,
             stack_complaints,

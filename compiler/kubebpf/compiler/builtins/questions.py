@@ -101,7 +101,7 @@ def _check_static_assert(t: Typing, node: tree.Call) -> typed.Expr:
     if not isinstance(condition, typed.Constant | typed.Text):
         return t.bad(node, NotConstant(span=condition.span, name=node.name))
     if not condition.value:
-        return t.bad(node, AssertionFailed(span=node.span, message=message))
+        return t.bad(node, AssertionFailed(span=node.span, text=message))
     return call(t, node, VOID)
 
 

@@ -10,6 +10,7 @@ from kubebpf.compiler.builtins.shapes import call, integer
 from kubebpf.compiler.complaints.typing import WrongArgument
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand, const
+from kubebpf.compiler.emit.members import place_of
 from kubebpf.compiler.passes.conversions import convert
 from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Read:
     """What str() was typed as: where it reads, and how much at most when the length is known only at run time."""
 
-    space: Space
+    space: Space  # NONE: where the argument lies
     dynamic: bool
     whole: bool = False  # no length was given
 
@@ -36,6 +37,9 @@ def _check_str(t: Typing, node: tree.Call) -> typed.Expr:
     size, length = _capacity(t, node)
     if size is None or isinstance(source, typed.Bad):
         return t.bad(node)
+    if isinstance(source.type, Array) and not source.type.length and length is None:
+        # A flexible array member: its struct does not say where it ends.
+        return call(t, node, String(size), (source,), Read(Space.NONE, dynamic=False, whole=len(node.arguments) < 2))
     if isinstance(source.type, String | Array):
         return _held(t, node, source, size, length)
     space = _space(t, source)
@@ -106,11 +110,15 @@ def _emit_str(code: Code, node: typed.Call) -> Operand:
         code.copy(to, code.address(node.arguments[0]), size)
         code.f.store(const(0, "i8"), code.f.offset(to, size - 1), align=1)
         return const(0)
-    source = code.scalar(node.arguments[0])
+    space = node.extra.space
+    if space is Space.NONE:
+        source, space = place_of(code, node.arguments[0])
+    else:
+        source = code.scalar(node.arguments[0])
     if not node.extra.dynamic:
-        copied = code.read_string(node.extra.space, to, size, source, padded=padded)
+        copied = code.read_string(space, to, size, source, padded=padded)
         if node.extra.whole:
-            _fill(code, node.extra.space, to, size, source, copied)
+            _fill(code, space, to, size, source, copied)
         return const(0)
     return _emit_bounded(code, node, to, size, source)
 

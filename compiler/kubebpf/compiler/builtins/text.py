@@ -58,7 +58,7 @@ def _reads_traced(value: typed.Expr) -> bool:
     """Whether the value is str(pointer), which need not be read twice."""
     if not isinstance(value, typed.Call) or value.builtin is not STR or not isinstance(value.extra, Read):
         return False
-    return not value.extra.dynamic and value.extra.space is not Space.BPF
+    return not value.extra.dynamic and value.extra.space in (Space.KERNEL, Space.USER)
 
 
 def _copied(code: Code, space: Space, size: int, source: Operand, to: Operand) -> Operand:

@@ -56,8 +56,8 @@ class WrongBytes(Complaint):
 class AssertionFailed(Complaint):
     """static_assert() of something false."""
 
-    title: ClassVar[str] = "static_assert failed: {message}"
-    message: str
+    title: ClassVar[str] = "static_assert failed: {text}"
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
