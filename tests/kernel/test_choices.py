@@ -29,7 +29,7 @@ begin {
     { print("inner"); 1 };
     if (pid) { print("then") } else { print("else") }
     _ = { @calls += 1; @calls };
-    print({ ({ ({ 1 }) + 1 }) + 1 });
+    print({ { { 1 } + 1 } + 1 });
     @m[{ "k" }] = { ({ "v" }) };
     print(strlen({ @calls += 1; "four" }));
 }

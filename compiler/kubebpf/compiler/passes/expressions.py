@@ -37,6 +37,7 @@ from kubebpf.compiler.types.model import (
     VOID,
     Aggregate,
     Array,
+    Bool,
     Buffer,
     Int,
     Pointer,
@@ -140,7 +141,7 @@ def unary(t: Typing, node: tree.Unary) -> typed.Expr:
         return t.bad(node)
     if node.op == "!":
         return _not(t, node, operand)
-    if not is_integral(operand.type):
+    if not is_integral(operand.type) or isinstance(operand.type, Bool):
         return t.bad(node, OperatorUnusable(span=node.span, op=node.op, type=str(operand.type)))
     if isinstance(operand, typed.Constant) and operand.literal:
         return _folded(t, node, f"{node.op}({operand.value})", lambda: _fold_unary(node.op, operand.value))

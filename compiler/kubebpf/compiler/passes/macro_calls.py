@@ -22,7 +22,7 @@ def is_type(node: tree.Node) -> bool:
 
 def check_definitions(macros: Sequence[tree.Macro], report: Report) -> None:
     """Complain about parameters that are there twice, and about macros that no call could tell from an earlier one."""
-    known: dict[tuple[str, ...], tree.Macro] = {}
+    known: dict[str, list[tree.Macro]] = {}
     for macro in macros:
         seen: set[str] = set()
         for parameter in macro.parameters:
@@ -30,17 +30,17 @@ def check_definitions(macros: Sequence[tree.Macro], report: Report) -> None:
                 kind = _kind(parameter).capitalize() if _sigil(parameter) else "Ident"
                 report.add(ParameterTwice(span=parameter.span, kind=kind, name=parameter.name))
             seen.add(parameter.name)
-        signature = (macro.name, *map(_kind, macro.parameters))
-        if signature in known:
-            first = (Note(text="first defined here", span=known[signature].span),)
-            report.add(MacroRedefined(span=macro.span, name=macro.name, notes=first))
-        known.setdefault(signature, macro)
+        earlier = known.setdefault(macro.name, [])
+        if first := next((e for e in earlier if _covers(e, macro)), None):
+            note = Note(text="first defined here", span=first.span)
+            report.add(MacroRedefined(span=macro.span, name=macro.name, notes=(note,)))
+        earlier.append(macro)
 
 
 def fitting(macros: Sequence[tree.Macro], arguments: Sequence[tree.Node]) -> tree.Macro | None:
-    """The macro that takes these arguments: of several the one with the most parameters by reference, then the first."""
-    found = [m for m in macros if len(m.parameters) == len(arguments) and all(map(_takes, m.parameters, arguments))]
-    return max(found, key=_references, default=None)
+    """The first macro that takes these arguments."""
+    found = (m for m in macros if len(m.parameters) == len(arguments) and all(map(_takes, m.parameters, arguments)))
+    return next(found, None)
 
 
 def explain(macros: Sequence[tree.Macro], arguments: Sequence[tree.Node]) -> tuple[Note, ...]:
@@ -81,8 +81,10 @@ def _sigil(parameter: tree.MacroParameter) -> str:
     return _KINDS.get(parameter.name[0], "")
 
 
-def _references(macro: tree.Macro) -> int:
-    return sum(_kind(p) != "expression" for p in macro.parameters)
+def _covers(earlier: tree.Macro, later: tree.Macro) -> bool:
+    """Whether every call that fits the later macro means the earlier one."""
+    pairs = zip(map(_kind, earlier.parameters), map(_kind, later.parameters), strict=False)
+    return len(earlier.parameters) == len(later.parameters) and all(a in (b, "expression") for a, b in pairs)
 
 
 def _given(argument: tree.Node) -> str:

@@ -151,9 +151,6 @@ class _Expander:
                 return self._block(node, body)
             case tree.IfExpr():
                 return self._if(node, body)
-            case tree.Index():
-                copy = self.rebuilt(node, body)
-                return tree.MapAccess(copy.object, copy.index, span=copy.span) if isinstance(copy.object, tree.Map) else copy
             case _:
                 copied: tree.Node = self.rebuilt(node, body)
                 return copied
@@ -256,12 +253,13 @@ class _Expander:
         """The body of the macro that a call means; None when a builtin of that name is meant."""
         span = body.place(node.span)
         arguments = [self._given(argument, body) for argument in node.arguments]
+        seen = [_as_seen(n, a.node) for n, a in zip(node.arguments, arguments, strict=True)]
         candidates = self._macros[node.name]
-        macro = fitting(candidates, [a.node for a in arguments])
+        macro = fitting(candidates, seen)
         if macro is None:
             if node.name in BUILTINS:
                 return None
-            notes = explain(candidates, [a.node for a in arguments])
+            notes = explain(candidates, seen)
             return self._bad(complaints.NoSuchOverload(span=span, name=node.name, notes=notes))
         if any(macro is around for around in body.chain):
             chain = " > ".join(m.name for m in (*body.chain, macro))
@@ -294,6 +292,12 @@ def _handed_on(node: tree.Node, body: _Body) -> tree.Node:
     if isinstance(node, tree.Identifier) and (bound := body.arguments.get(node.name)) and is_type(bound.node):
         return tree.TypeofType(tree.NamedType(node.name, span=node.span), span=node.span)
     return node
+
+
+def _as_seen(written: tree.Node, found: tree.Node) -> tree.Node:
+    """An argument as the choice of the macro sees it: a name that stands for a variable or a map is an expression."""
+    named = isinstance(written, tree.Identifier) and isinstance(found, tree.Variable | tree.Map)
+    return written if named else found
 
 
 def _bare(found: tree.Node) -> tree.Node:

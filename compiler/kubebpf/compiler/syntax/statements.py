@@ -121,11 +121,18 @@ class StatementParser(ExpressionParser):
         return self._assignment_or_expression()
 
     def _block_statement(self) -> tree.Statement:
+        before = self.end
         found = self.block_or_value()
+        if isinstance(found, tree.BlockExpr) and self._goes_on():
+            self.end = before  # it was the first operand of an expression
+            return self._assignment_or_expression()
         if isinstance(found, tree.BlockExpr) and self.token.is_op("}"):
             return tree.ExprStatement(found, span=found.span)
         self.accept(";")
         return _as_statement(found)
+
+    def _goes_on(self) -> bool:
+        return self._binary_operator() is not None or self.token.is_op("?", ".", "->", "[")
 
     def _if_statement(self) -> tree.Statement:
         found = self.if_()
