@@ -8,7 +8,9 @@ import pytest
 
 from kubebpf.agent.session import facts
 from kubebpf.compiler.artifact.cells import Average, Count, Last
-from support.programs import pair, result, run, running
+from kubebpf.compiler.options import CompileOptions
+from kubebpf.compiler.pipeline import compile_script
+from support.programs import kernel, pair, result, run, running
 
 pytestmark = pytest.mark.kernel
 
@@ -145,3 +147,15 @@ def test_context_and_large_values_in_loops() -> None:
     assert len(ran.maps["@"]) == 13
     assert (ran.maps["@p"].keys(), list(ran.maps["@p"].values())) == (ran.maps["@a"].keys(), [Count(4)])
     assert list(ran.maps["@a"].values()) == [Count(3)]
+
+
+def nested(depth: int) -> str:
+    """So many loops inside each other, of two rounds each."""
+    return "".join(f"for ($i{n} : 0..2) {{ " for n in range(depth)) + "@n = count();" + " }" * depth
+
+
+def test_seven_loops_inside_each_other_and_no_more() -> None:
+    assert run("begin { " + nested(7) + " }").cell("@n") == Count(2**7)
+    done = compile_script("begin { " + nested(8) + " }", kernel(), CompileOptions())
+    (complaint,) = done.report
+    assert complaint.message == "This program needs 8 loops and functions inside each other, and 7 is the most that it can have"

@@ -18,7 +18,8 @@ from kubebpf.agent.session.session import Session, Trial
 from kubebpf.cli.engine import Run
 from kubebpf.compiler.artifact.manifest import Attach
 
-ROUNDS = 20_000  # of a bench probe, upstream's number
+# A bench probe runs a few times for a guess, and then for about this long.
+_FEW, _MANY, _BENCH_NS = 20, 1_000_000, 50_000_000
 _GREEN, _RED, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
 
 
@@ -26,7 +27,7 @@ class _Teller(Protocol):
     def start(self, count: int) -> None: ...
     def begun(self, name: str) -> None: ...
     def tested(self, name: str, trial: Trial, output: str) -> None: ...
-    def measured(self, name: str, average_ns: int) -> None: ...
+    def measured(self, name: str, average_ns: int, rounds: int) -> None: ...
     def tests_ran(self, passed: int, failed: list[str]) -> None: ...
 
 
@@ -72,7 +73,9 @@ def _tests(run: Run, teller: _Teller) -> list[str]:
 def _benches(session: Session, teller: _Teller) -> list[str]:
     teller.start(0)
     for attach in session.probes("bench"):
-        teller.measured(_name(attach), session.measure(attach, ROUNDS))
+        guess = max(1, session.measure(attach, _FEW))
+        rounds = min(max(_FEW, _BENCH_NS // guess), _MANY)
+        teller.measured(_name(attach), session.measure(attach, rounds), rounds)
     session.poll(0)
     return []
 
@@ -97,9 +100,9 @@ class _Json:
         """A `test_result`."""
         self._write("test_result", name, {"duration": trial.duration_ns, "passed": not trial.value, "output": output})
 
-    def measured(self, name: str, average_ns: int) -> None:
+    def measured(self, name: str, average_ns: int, rounds: int) -> None:
         """A `benchmark_result`."""
-        self._write("benchmark_result", name, {"average": average_ns, "iters": ROUNDS})
+        self._write("benchmark_result", name, {"average": average_ns, "iters": rounds})
 
     def tests_ran(self, passed: int, failed: list[str]) -> None:
         """Nothing."""
@@ -134,9 +137,9 @@ class _Text:
         time = f"{trial.duration_ns // 1000} μs" if trial.duration_ns >= 1000 else f"{trial.duration_ns} ns"
         self._mark("  FAILED  " if trial.value else "       OK ", f"{name} ({time})", good=not trial.value)
 
-    def measured(self, name: str, average_ns: int) -> None:
+    def measured(self, name: str, average_ns: int, rounds: int) -> None:
         """A line of the table."""
-        self._sink("print", f"{name:<41}{average_ns:<17}{ROUNDS}\n")
+        self._sink("print", f"{name:<41}{average_ns:<17}{rounds}\n")
 
     def tests_ran(self, passed: int, failed: list[str]) -> None:
         """The sums, and the names of what failed."""

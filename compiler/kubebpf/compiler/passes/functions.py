@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kubebpf.compiler.builtins.registry import BUILTINS
 from kubebpf.compiler.complaints.flow import BadFunction, WrongParameter, WrongReturn
 from kubebpf.compiler.complaints.typing import Redeclared, WrongArgumentCount
 from kubebpf.compiler.passes import casts
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 
 
 def declare_functions(t: Typing, nodes: tuple[tree.Function, ...]) -> None:
-    """Make the functions known by name, before any body is typed."""
+    """Make the functions known by name, before any body is typed. They win over the language's, so that a new one of these
+    breaks no program; those that are more than calls cannot be replaced.
+    """
     for node in nodes:
-        if t.is_builtin(node.name):
+        builtin = BUILTINS.get(node.name)
+        if builtin is not None and (builtin.aggregate or builtin.bare):
             t.report.add(BadFunction(span=node.span, problem=f"{node.name} is a function of the language"))
         elif node.name in t.functions:
             t.report.add(BadFunction(span=node.span, problem=f"Redefinition of function: {node.name}"))
