@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kubebpf.agent.symbols.kernel import KernelSymbols
 from kubebpf.agent.symbols.log import MappingLog
@@ -89,6 +91,53 @@ def test_readable_names() -> None:
     assert readable("_ZN2ns1fEi.cold") == "ns::f(int).cold"
     assert readable("_ZN4core3fmt5Write17h0123456789abcdefE") == "core::fmt::Write"
     assert readable("_ZZ") == "_ZZ" and readable("main") == "main"
+
+
+# The last three are of the examples with which the scheme was proposed and is tested everywhere.
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("_RNvNtC5hello5inner3run", "hello::inner::run"),
+        ("_RNvNtC5hello5inner3run.llvm.123", "hello::inner::run"),
+        ("_RNvMC0INtC8arrayvec8ArrayVechKj7b_E3new", "<arrayvec::ArrayVec<u8, 123>>::new"),
+        (
+            "_RINbNbCskIICzLVDPPb_5alloc5alloc8box_freeDINbNiB4_5boxed5FnBoxuEp6OutputuEL_ECs1iopQbuBiw2_3std",
+            "alloc::alloc::box_free::<dyn alloc::boxed::FnBox<(), Output = ()>>",
+        ),
+        (
+            "_RNCINkXs25_NgCsbmNqQUJIY6D_4core5sliceINyB9_4IterhENuNgNoBb_4iter8iterator8Iterator9rpositionNCNgNpB9_6memchr7"
+            "memrchrs_0E0Bb_",
+            "<core::slice::Iter<u8> as core::iter::iterator::Iterator>::rposition::<core::slice::memchr::memrchr::{closure#1}>"
+            "::{closure#0}",
+        ),
+        ("_RNqCs4fqI2P2rA04_11utf8_identsu30____7hkackfecea1cbdathfdh9hlq6y", "utf8_idents::საჭმელად_გემრიელი_სადილი"),
+    ],
+)
+def test_rust_names(name: str, words: str) -> None:
+    assert readable(name) == words
+
+
+@pytest.mark.parametrize("name", ["_R", "_RNv", "_RB_", "_RNvB_3run", "_RIC1aB0_", "_RNvC5ab", "_R" + "NvC1a" * 200, "_RYTTTT"])
+def test_names_that_only_look_like_rust_stay(name: str) -> None:
+    assert readable(name) == name
+
+
+def test_names_that_grow_without_end_are_given_up() -> None:
+    parts, starts, at = ["TuuE"], [8], 8
+    digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    for _ in range(40):  # each part is twice the one before
+        at += len(parts[-1])
+        back = digits[starts[-1] - 1] if starts[-1] <= 62 else digits[(starts[-1] - 1) // 62] + digits[(starts[-1] - 1) % 62]
+        parts.append(f"TB{back}_B{back}_E")
+        starts.append(at)
+    small, large = ("_RINvC1a1b" + "".join(parts[:n]) + "E" for n in (3, 40))
+    assert readable(small).startswith("a::b::<((), ()), (((), ()), ((), ()))")
+    assert readable(large) == large
+
+
+@given(st.text(alphabet="RNvCIMXYBE_s0159abdhu", max_size=40))
+def test_no_name_is_too_wild(tail: str) -> None:
+    assert readable("_R" + tail)
 
 
 def test_this_process_and_the_vdso() -> None:

@@ -117,7 +117,7 @@ class NodeResolver(PlainResolver):
 
     def _user_places(self, pid: int, addresses: Sequence[int]) -> list[Place | None]:
         places = self._user.find_all(pid, addresses)
-        return [self._readable(place) if place and place.name.startswith("_Z") else place for place in places]
+        return [self._readable(place) if place and place.name.startswith(("_Z", "_R")) else place for place in places]
 
     def _readable(self, place: Place) -> Place:
         if not self._demangles:
