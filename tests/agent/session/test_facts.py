@@ -129,6 +129,11 @@ def test_cpid_without_a_child() -> None:
     assert number(Constant("cpid", 0, 8), Options(child=77)) == 77
     with pytest.raises(ParameterError, match="-c"):
         number(Constant("cpid", 0, 8))
+    assert number(Constant("cpid", 0, 8, default="0")) == 0
+
+
+def test_has_cpid() -> None:
+    assert [number(Constant("has_cpid", 0, 8), Options(child=c)) for c in (None, 77)] == [0, 1]
 
 
 def test_cgroup_ids_are_of_version_2() -> None:

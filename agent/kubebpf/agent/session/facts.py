@@ -152,6 +152,8 @@ def _level(which: int) -> Fact:
 
 
 def _child(constant: Constant, options: Options) -> int:
+    if options.child is None and constant.default:
+        return int(constant.default)
     if options.child is None:
         raise ParameterError("the program uses cpid, and there is no child process: give a command (-c)")
     return options.child
@@ -195,6 +197,7 @@ FACTS: dict[str, Fact] = {
     "kaddr": _kernel_address,
     "self_pid": lambda constant, options: os.getpid(),
     "cpid": _child,
+    "has_cpid": lambda constant, options: options.child is not None,
     "kfunc_exist": lambda constant, options: kfunc_exists(constant.arg),
     "kfunc_allowed": lambda constant, options: kfunc_allowed(*constant.arg.split(":", 1)),
     "traced": lambda constant, options: options.traced,

@@ -144,7 +144,7 @@ class Constant:
 
     Args:
         kind: ncpus, start_boottime, start_realtime, wall_offset, pidns_dev, pidns_ino, scope_level_lo, scope_level_hi,
-            positional, positional_count, getopt, cgroupid, kaddr, self_pid, cpid, traced (arg: the
+            positional, positional_count, getopt, cgroupid, kaddr, self_pid, cpid, has_cpid, traced (arg: the
             attach point's number), ….
         offset: in the section, in bytes.
         size: in bytes: 8 for integers, the capacity for strings.

@@ -16,7 +16,7 @@ from kubebpf.compiler.passes.members import find_field
 from kubebpf.compiler.probes.functions import saved_registers
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import CLOCK, I32, U8, U32, U64, VOID, Int, Pointer, Space, String
+from kubebpf.compiler.types.model import BOOL, CLOCK, I32, U8, U32, U64, VOID, Int, Pointer, Space, String
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
@@ -253,6 +253,7 @@ USERMODE = Builtin("usermode", _check_usermode, _emit_usermode, bare=True)
 CGROUP_OF = Builtin("cgroupid", _check_cgroupid, takes=(1, 1))
 # Only the node knows whether there is a child; where there is none, it refuses the program.
 CPID = Builtin("cpid", gives(U32), lambda code, node: code.load_constant("cpid"), bare=True)
+HAS_CPID = Builtin("has_cpid", gives(BOOL), lambda code, node: code.load_constant("has_cpid"), bare=True)
 NCPUS = Builtin("ncpus", gives(U64), lambda code, node: code.load_constant("ncpus"), bare=True)
 
 ALL = (
@@ -276,5 +277,6 @@ ALL = (
     USERMODE,
     CGROUP_OF,
     CPID,
+    HAS_CPID,
     NCPUS,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kubebpf.compiler.artifact import manifest as m
 from kubebpf.compiler.artifact import operands
@@ -272,7 +272,7 @@ class Module:
             attaches=tuple(self.attaches),
             maps=tuple(self.schemas.values()),
             events=tuple(self.events),
-            constants=tuple(self.constants.values()),
+            constants=self._constants(),
             sites=tuple(self.sites) if self.counted else (),
             strings=strings,
             header=self.options.header,
@@ -282,6 +282,11 @@ class Module:
             unsafe=unsafe,
             folded=folded,
         )
+
+    def _constants(self) -> tuple[m.Constant, ...]:
+        # A program that asks whether there is a child is not refused where there is none.
+        optional = any(c.kind == "has_cpid" for c in self.constants.values())
+        return tuple(replace(c, default="0") if optional and c.kind == "cpid" else c for c in self.constants.values())
 
     def ir(self, manifest: m.Manifest) -> str:
         """The IR text of the whole module."""
