@@ -29,7 +29,8 @@ def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
     path, name = node.parts[0], node.parts[-1]
     namespace = node.parts[1] if len(node.parts) == 3 else ""
     parts: dict[str, str | int] = {"path": path or "*", "namespace": namespace or "*", "name": name}
-    wildcard = len(node.parts) == 2 or not path or any(map(has_wildcard, node.parts))
+    # `probe` is told with the path of the file and with the namespace, which the node knows.
+    wildcard = len(node.parts) == 2 or "/" not in path or any(map(has_wildcard, node.parts))
     return Target(USDT, full_text(node), node, parts, wildcard=wildcard)
 
 

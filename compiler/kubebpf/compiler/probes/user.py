@@ -44,7 +44,8 @@ def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
     parts: dict[str, str | int] = {"path": path, "function": function, "offset": offset}
     if len(node.parts) == 3:
         parts["language"] = node.parts[1]
-    wildcard = has_wildcard(path) or has_wildcard(function) or "language" in parts
+    # `probe` is told with the path of the file, and with the name of each function, which the node knows.
+    wildcard = has_wildcard(path) or has_wildcard(function) or "language" in parts or "/" not in path
     return Target(provider, full_text(node), node, parts, wildcard, parameters.Lookup(t.view, t.options.arch))
 
 
