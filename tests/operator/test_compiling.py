@@ -99,7 +99,7 @@ def test_parameters_compile_again_only_where_they_are_in_the_code() -> None:
 
         first = await compiled(("1", "10"), n="7")
         assert first.folded == {"$2", "--deep"}
-        assert await compiled(("2", "10", "0"), n="8", m="3") is first
+        assert await compiled(("2", "10", ""), n="8", m="3") is first
         assert (await compiled(("1", "20"), n="7")).digest != first.digest
         assert (await compiled(("1", "10"), deep="2")).digest != first.digest
         assert (await compiled(("1", "10"), m="0xffffffffffffffff")).digest != first.digest

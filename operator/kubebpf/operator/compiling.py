@@ -66,10 +66,10 @@ class Request:
             folded: as in the manifest: `$1`, `$#`, `--name`.
         """
         args = [f"={text}" if f"${i}" in folded else shape(text) for i, text in enumerate(self.args, 1)]
-        while "$#" not in folded and args and args[-1] == "number":
+        while "$#" not in folded and args and not args[-1]:
             args.pop()  # as if it were not given
         params = [(name, f"={text}" if f"--{name}" in folded else shape(text)) for name, text in sorted(self.params)]
-        return replace(self, args=tuple(args), params=tuple(p for p in params if p[1] not in ("number", "text")))
+        return replace(self, args=tuple(args), params=tuple(p for p in params if p[1] not in ("number", "text", "")))
 
 
 @dataclass(frozen=True, slots=True)

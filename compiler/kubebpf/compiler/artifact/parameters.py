@@ -21,14 +21,17 @@ class ParameterTextError(ValueError):
     """A text that is not what the program takes it for."""
 
 
-def shape(text: str) -> Literal["number", "large", "text"]:
-    """What a compiled program depends on when nothing was folded: a number that is an int64, a larger one, or no number.
+def shape(text: str) -> Literal["number", "large", "text", ""]:
+    """What a compiled program depends on when nothing was folded: a number that is an int64, a larger one, or no number; "" for
+    nothing, which counts as 0 and is warned of.
 
     >>> shape("5"), shape("0xffffffffffffffff"), shape("nginx"), shape("")
-    ('number', 'large', 'text', 'number')
+    ('number', 'large', 'text', '')
     """
+    if not text:
+        return ""
     try:
-        return "number" if integer(text or "0", "") < 1 << 63 else "large"
+        return "number" if integer(text, "") < 1 << 63 else "large"
     except ParameterTextError:
         return "text"
 

@@ -60,6 +60,8 @@ def _parameter(t: Typing, node: tree.Expr | tree.TypeSyntax) -> typed.Expr | Non
         node, skipped = node.left, amount.value
     if not isinstance(node, tree.PositionalParameter):
         return None
+    if missing := t.parameters.warning(node.index, node.span):
+        t.complain(missing)
     arg = f"{node.index}+{skipped}" if skipped else str(node.index)
     return typed.LoadTime(span=node.span, type=String(t.settings.max_strlen), kind="positional", arg=arg)
 

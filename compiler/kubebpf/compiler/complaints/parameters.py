@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kubebpf.compiler.complaints.base import Complaint
+from kubebpf.compiler.complaints.base import Complaint, Severity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,15 @@ class BadParameter(Complaint):
 
     title: ClassVar[str] = "{why}"
     why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterMissing(Complaint):
+    """`$1` of a run without parameters: 0, or an empty string."""
+
+    severity: ClassVar[Severity] = "warning"
+    title: ClassVar[str] = "Positional parameter ${index} is empty or not provided."
+    index: int
 
 
 @dataclass(frozen=True, kw_only=True)

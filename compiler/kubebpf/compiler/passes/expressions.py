@@ -113,6 +113,8 @@ def read_map(t: Typing, node: tree.Expr, name: str, key: tree.Expr | None) -> ty
 
 def positional(t: Typing, node: tree.PositionalParameter) -> typed.Expr:
     """`$1`: a number, or a string when no number was given; str($1) is always one."""
+    if missing := t.parameters.warning(node.index, node.span):
+        t.complain(missing)
     if not t.parameters.is_int64(node.index):
         text = t.parameters.positional(node.index)
         if shape(text) == "text":

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from kubebpf.compiler.artifact.parameters import ParameterTextError, integer, shape
 from kubebpf.compiler.complaints.base import Report
-from kubebpf.compiler.complaints.parameters import BadParameter
+from kubebpf.compiler.complaints.parameters import BadParameter, ParameterMissing
 from kubebpf.compiler.options import CompileOptions
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.attach_points import with_parameters
@@ -50,9 +50,13 @@ class Parameters:
         self.folded.add("$#")
         return len(self.options.args)
 
+    def warning(self, index: int, span: Span) -> ParameterMissing | None:
+        """What to say about a parameter that is not there."""
+        return None if self._text(index) else ParameterMissing(span=span, index=index)
+
     def is_int64(self, index: int) -> bool:
         """Whether `$index` can be a load-time constant as it stands in an expression."""
-        return shape(self._text(index)) == "number"
+        return shape(self._text(index)) in ("number", "")
 
     def is_large(self, name: str) -> bool:
         """Whether the number given for an option is no int64."""
