@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from dataclasses import astuple
 from typing import Any
 
 import pytest
@@ -73,3 +75,39 @@ def test_a_clear_of_the_program_takes_its_place_among_the_records() -> None:
         seen = total(report(session))
     # The two clears were done when the report was made, after all 25 calls.
     assert (seen["@a"], seen["@b"], seen["@n"]["value"]) == (None, None, {"int": "25"})
+
+
+@pytest.mark.parametrize("function", ["count()", "sum(1)"])
+def test_what_is_counted_between_print_and_clear_is_not_lost(function: str) -> None:
+    """A hundred thousand calls, and their map emptied all the time: no more is lost than the one update that each time may hit.
+
+    Read and cleared in two steps, it would be some ten thousands.
+    """
+    calls = 100_000
+    work = Workload.start("--getppid", calls)
+    program = f"tracepoint:syscalls:sys_enter_getppid /pid == {work.pid}/ {{ @[0] = {function}; }}"
+    counted = rounds = 0
+    with running(program) as session:
+        other = threading.Thread(target=work.go)
+        other.start()
+        while other.is_alive() or rounds < 3:
+            rounds += 1
+            counted += sum(next(iter(astuple(cell))) for _, cell in session.drain("@", PlainResolver()).rows)
+        other.join()
+        counted += sum(next(iter(astuple(cell))) for _, cell in session.drain("@", PlainResolver()).rows)
+    assert 10 < rounds < calls // 4
+    assert calls - rounds <= counted <= calls
+
+
+def test_print_and_clear_of_one_map_are_one_step() -> None:
+    """The records say so whatever stands between them, as long as it is of other maps."""
+    text = "begin { @a[1] = 1; @b[1] = 2; print(@a); print(@b); clear(@a); @a[1] = 3; clear(@b); print(@b); print(@a, 1); }"
+    said: list[str] = []
+    with running(text) as session:
+        records = session.poll(0)
+        dispatch = Dispatcher(session, PlainResolver(), TextOutput(lambda kind, line: said.append(line)))
+        dispatch.expect(records)
+        assert [dispatch.is_both(record) for record in records] == [True, True, True, True, False, False]
+        for record in records:
+            dispatch(record)
+    assert said == ["@a[1]: 3\n", "@b[1]: 2\n"]

@@ -127,6 +127,7 @@ class Run:
 
     def _show(self, records: Sequence[Record]) -> bool:
         """Do what the records ask; whether there were any."""
+        self._dispatch.expect(records)
         for record in records:
             self._dispatch(record)
         if records:

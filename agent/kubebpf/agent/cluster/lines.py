@@ -9,6 +9,7 @@ clear() and zero() print nothing; they are done here, in their place among the l
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -87,6 +88,10 @@ class Lines:
         self._said: list[tuple[str, str]] = []
         output = TextOutput(lambda kind, text: self._said.append((kind, text)))
         self._dispatch = Dispatcher(session, resolver, output, allow_unsafe, files=files)
+
+    def expect(self, records: Sequence[Record]) -> None:
+        """Look at records that will come, all in their order."""
+        self._dispatch.expect(records)
 
     def of(self, record: Record) -> list[Line]:
         """The lines of a record; none when it prints nothing."""

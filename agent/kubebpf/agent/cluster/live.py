@@ -109,6 +109,7 @@ class Live:
         return self._take(self.session.finish())
 
     def _take(self, records: list[Record]) -> list[Line]:
+        self._lines.expect(records)
         lines = [line for record in records for line in self._lines.of(record) if self._gate.passes()]
         self._recent.extend(lines)
         if self.session.exit is not None:

@@ -45,6 +45,7 @@ class Update(IntEnum):
 _PER_CPU = {MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH}
 _CHUNK_BYTES = 1 << 22
 _NO_BATCH = {errno.EINVAL, errno.ENOTSUP, 524}  # 524: the kernel's ENOTSUPP, for map types without batches
+_NO_TAKING = _NO_BATCH
 _RESTARTS = 1000
 
 
@@ -132,6 +133,25 @@ class BpfMap:
             return False
         check(result, "bpf_map_delete_elem", subject=self.name)
         return True
+
+    def take(self, key: bytes) -> bytes | None:
+        """Remove a key and give its last value, or None.
+
+        In one step where the kernel can (BPF_MAP_LOOKUP_AND_DELETE_ELEM of hash maps, Linux 5.14), in two elsewhere.
+
+        Raises:
+            LibbpfError: for any reason but a missing key.
+        """
+        value = ffi.new("char[]", self.value_bytes)
+        result = lib().bpf_map_lookup_and_delete_elem(self.fd, self._key(key), value)
+        if -result in _NO_TAKING:
+            found = self.lookup(key)
+            self.delete(key)
+            return found
+        if result == -errno.ENOENT:
+            return None
+        check(result, "bpf_map_lookup_and_delete_elem", subject=self.name)
+        return bytes(ffi.buffer(value))
 
     def next_key(self, key: bytes | None) -> bytes | None:
         """The key after `key` (the first after None), or None at the end.

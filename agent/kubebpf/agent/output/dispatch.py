@@ -8,7 +8,7 @@ for record in session.poll(0.1):
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kubebpf.agent.output.files import ANY, Files, NotShownError
@@ -28,17 +28,18 @@ from kubebpf.compiler.artifact.values import Bytes, Value
 _COMMAND_SECONDS = 60
 
 
-def map_state(session: Session, name: str, resolver: Resolver, unset: bool = False) -> MapState:
+def map_state(session: Session, name: str, resolver: Resolver, unset: bool = False, empty: bool = False) -> MapState:
     """A map of the session, decoded.
 
     Args:
+        empty: leave it empty.
         unset: with a min or max that nothing has set since zero(), as 0: so it is printed, and in a report it is left out.
 
     Raises:
         KeyError: the program has no such map.
         LibbpfError: it cannot be read.
     """
-    found = session.read(name, resolver, unset)
+    found = (session.drain if empty else session.read)(name, resolver, unset)
     layout = found.schema.key
     entries = [Entry(key_of(decode(layout, key, resolver)) if layout else (), cell) for key, cell in found.rows]
     return of_schema(found.schema, entries)
@@ -73,7 +74,22 @@ class Dispatcher:
     ) -> None:
         self.session, self.resolver, self.output = session, resolver, output
         self.allow_unsafe, self.warnings, self.files = allow_unsafe, warnings, files
+        self._both: set[int] = set()  # by identity; their list outlives its dispatch
         self._schemas = {schema.name: schema for schema in session.manifest.maps}
+
+    def expect(self, records: Sequence[Record]) -> None:
+        """Look at records that will come, all in their order: a print() of a map whose next record is a clear() does both."""
+        self._both.clear()
+        last: dict[str, Record] = {}
+        for record in records:
+            name = record.event.map
+            if record.event.kind == "clear" and name in last and _whole(last[name]):
+                self._both |= {id(last[name]), id(record)}
+            last[name] = record
+
+    def is_both(self, record: Record) -> bool:
+        """Whether it is one of such a pair."""
+        return id(record) in self._both
 
     def __call__(self, record: Record) -> None:
         """Do what the record asks. A kind that this version does not know is reported as an error of the output."""
@@ -97,6 +113,10 @@ class Dispatcher:
         return self._schemas[name]
 
 
+def _whole(record: Record) -> bool:
+    return record.event.kind == "print_map" and not record.event.arguments
+
+
 Action = Callable[[Dispatcher, Record], None]
 
 
@@ -115,7 +135,7 @@ def _print_value(to: Dispatcher, record: Record) -> None:
 
 def _print_map(to: Dispatcher, record: Record) -> None:
     event = record.event
-    state = map_state(to.session, event.map, to.resolver, unset=True)
+    state = map_state(to.session, event.map, to.resolver, unset=True, empty=to.is_both(record))
     if event.arguments:
         _print_key(to, state, key_of(to.values(record)[0]), event)
         return
@@ -132,7 +152,8 @@ def _print_key(to: Dispatcher, state: MapState, key: Key, event: Event) -> None:
 
 
 def _clear(to: Dispatcher, record: Record) -> None:
-    to.session.clear(record.event.map)
+    if not to.is_both(record):
+        to.session.clear(record.event.map)
 
 
 def _zero(to: Dispatcher, record: Record) -> None:

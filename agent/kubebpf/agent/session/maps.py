@@ -57,6 +57,24 @@ def read(schema: MapSchema, source: BpfMap, resolver: Resolver, unset: bool = Fa
     return MapState(schema, rows)
 
 
+def drain(schema: MapSchema, source: BpfMap, resolver: Resolver, unset: bool = False) -> MapState:
+    """Read a map and empty it: print(@m) and clear(@m) in one.
+
+    Each key is removed together with its last value, so that what a program counts meanwhile is either in the result or, under
+    a new key, in the map; only an update that a CPU is in the middle of at that instant goes into what was removed, and is lost.
+    Scalar maps are arrays, which have no such step: they are read, and then set to zero.
+
+    Args, raises: as `read`.
+    """
+    if schema.set_offset is not None:
+        state = read(schema, source, resolver, unset)
+        clear(schema, source)
+        return state
+    taken = [(key, value) for key in list(source.keys()) if (value := source.take(key)) is not None]
+    chunk = Chunk(len(taken), b"".join(key for key, _ in taken), b"".join(value for _, value in taken))
+    return MapState(schema, list(_rows(schema, source, chunk, resolver, unset)) if taken else [])
+
+
 def clear(schema: MapSchema, target: BpfMap) -> None:
     """Empty a map. Keys that come while it runs may stay.
 

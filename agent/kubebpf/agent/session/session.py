@@ -264,6 +264,13 @@ class Session:
         schema = self._schema(name)
         return map_state.read(schema, self._held().maps[schema.symbol], resolver, unset)
 
+    def drain(self, name: str, resolver: Resolver, unset: bool = False) -> MapState:
+        """As `read` and `clear`, without losing what is counted between the two; see `maps.drain`."""
+        from kubebpf.agent.session import maps as map_state
+
+        schema = self._schema(name)
+        return map_state.drain(schema, self._held().maps[schema.symbol], resolver, unset)
+
     def clear(self, name: str) -> None:
         """Empty a map, as clear() does."""
         from kubebpf.agent.session import maps as map_state
