@@ -124,3 +124,17 @@ def test_kernels_without_links_of_many_places(monkeypatch: pytest.MonkeyPatch) -
         Session(compiled(f'uretprobe:{app}:ints {{ print(uaddr("word")) }}')),
     ):
         pass
+
+
+def test_paths_of_a_process_in_another_mount_namespace() -> None:
+    """With -p, a path is what the process sees; its libraries are those of its own files."""
+    app = targets().app
+    script = f"mount --bind {app.parent} /mnt && echo ready && read x && exec /mnt/app 8"
+    words = ["unshare", "-m", "--propagation", "private", "sh", "-c", script]
+    child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdin and child.stdout
+    child.stdout.readline()
+    assert not Path("/mnt/app").exists()
+    with running("usdt:/mnt/app:app:places { print(arg0); print(probe); }", options=Options(pid=child.pid)) as session:
+        child.communicate(b"\n")
+    assert result(session).printed == [8, "usdt:/mnt/app:app:places", -5, "usdt:/mnt/app:app:places"]

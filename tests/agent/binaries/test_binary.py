@@ -32,6 +32,7 @@ def test_zip_members_are_probed_in_the_zip_file(tmp_path: Path) -> None:
     assert symbol
     offset, original = member.offset(symbol.address), plain.offset(symbol.address)
     assert member.path == str(package)
+    assert files(f"{package}!/lib/app.so") == [(f"{package}!/lib/app.so",) * 2]
     assert offset and original
     assert package.read_bytes()[offset : offset + 16] == targets().app.read_bytes()[original : original + 16]
     for name, why in (("lib/small.so", "compressed"), ("lib/none.so", "There is no item")):

@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from kubebpf.agent.session.libraries import CACHE, resolve
+from kubebpf.agent.session.libraries import CACHE, library, resolve
 from kubebpf.agent.session.wildcards import is_wildcard
 
+_MEMBER = "!/"  # of a zip file
 _EXECUTABLE = 2  # where `x` stands in the permissions of /proc/PID/maps
 
 
@@ -38,7 +39,7 @@ def files(name: str, process: int | None = None) -> list[tuple[str, str]]:
     elif is_wildcard(name):
         found = [(path, path) for path in _matching(name) if Path(path).is_file()]
     else:
-        found = list(_named(name, root_of(process)))
+        found = list(_named(name, process))
     if not found:
         raise NoFileError(f"no file, library or program {name}")
     return found
@@ -55,17 +56,25 @@ def root_of(process: int | None) -> str:
     return "" if same else f"/proc/{process}/root"
 
 
-def _named(name: str, root: str) -> Iterator[tuple[str, str]]:
+def _named(name: str, process: int | None) -> Iterator[tuple[str, str]]:
+    root = root_of(process)
     if not root:
         if path := resolve(name):
             yield path, path
         return
-    path = resolve(name, Path(root + str(CACHE))) or ""
-    inside = path if path.startswith("/") else ""
-    for candidate in (root + inside, path):
-        if inside and Path(candidate.partition("!/")[0]).exists():
-            yield inside, candidate
-            return
+    path = _inside(name, root, Path(f"/proc/{process}/cwd"))
+    if path and Path(root + path.partition(_MEMBER)[0]).exists():
+        yield path, root + path
+
+
+def _inside(name: str, root: str, folder: Path) -> str:
+    """The path that a name has for a process whose files are not those of this one; "" when there is none."""
+    if name.startswith("/"):
+        return name
+    if "/" in name:
+        return str(folder.readlink() / name)
+    places = (f"{part}/{name}" for part in os.environ.get("PATH", "").split(":") if part)
+    return library(name, Path(root + str(CACHE))) or next((place for place in places if Path(root + place).is_file()), "")
 
 
 def _matching(name: str) -> list[str]:

@@ -22,11 +22,12 @@ def resolve(name: str, cache: Path = CACHE) -> str | None:
     """The path for a name, or None.
 
     Args:
-        name: with a slash: a path, taken as it is. Else a library's soname or its start (`libc` is `libc.so.6`), else a program.
+        name: with a slash: a path, taken as it is (`x.apk!/lib.so` is a member of a zip file). Else a library's soname or its
+            start (`libc` is `libc.so.6`), else a program.
         cache: the loader's.
     """
     if "/" in name:
-        return name if Path(name).exists() else None
+        return name if Path(name.partition("!/")[0]).exists() else None
     return library(name, cache) or shutil.which(name)
 
 
