@@ -25,6 +25,9 @@ from kubebpf.compiler.syntax.span import Span
 
 MAX_NODES = 100_000  # of all expansions: far beyond what a probe could hold as instructions
 MAX_DEPTH = 64  # calls inside each other's bodies
+MAX_LEVELS = 256  # nodes inside each other: more than a tree may have behind this pass
+MAX_STEPS = 500_000  # nodes copied, those of arguments that no body uses included
+LIMITS = {"nodes": MAX_NODES, "levels of calls": MAX_DEPTH, "levels": MAX_LEVELS, "steps": MAX_STEPS}
 
 _VALUELESS = (tree.Block, tree.If)
 _NOTHING = tree.Integer(0)  # stands in trees that have an error anyway
@@ -45,8 +48,7 @@ def expand(program: tree.Program, report: Report) -> tree.Program:
         probes = tuple(expander.rebuilt(probe, _PROGRAM) for probe in program.probes)
         functions = tuple(expander.rebuilt(function, _PROGRAM) for function in program.functions)
     except _TooLarge as error:
-        limit = MAX_DEPTH if error.what == "levels of calls" else MAX_NODES
-        report.add(complaints.ExpansionTooLarge(span=error.span, what=error.what, limit=limit))
+        report.add(complaints.ExpansionTooLarge(span=error.span, what=error.what, limit=LIMITS[error.what]))
         return replace(program, macros=())
     return replace(program, macros=(), probes=probes, functions=functions)
 
@@ -93,7 +95,7 @@ _PROGRAM = _Body()
 class _Expander:
     def __init__(self, macros: dict[str, list[tree.Macro]], report: Report) -> None:
         self._macros, self._report = macros, report
-        self._nodes = 0
+        self._nodes = self._levels = self._steps = 0
         self._numbers = count(1)
 
     # -- copying -------------------------------------------------------------------------------------------------------
@@ -120,6 +122,18 @@ class _Expander:
         """The expanded form of any node: a Block or an If may take the place of an expression that only has effects."""
         if body.call is not None:
             self._count(1, body)
+        self._steps += 1
+        if self._steps > MAX_STEPS and body.call is not None:
+            raise _TooLarge(_outermost(body), "steps")
+        if self._levels >= MAX_LEVELS:
+            raise _TooLarge(_outermost(body) if body.call else node.span, "levels")
+        self._levels += 1
+        try:
+            return self._visited(node, body)
+        finally:
+            self._levels -= 1
+
+    def _visited(self, node: tree.Node, body: _Body) -> tree.Node:
         match node:
             case tree.Call():
                 return self._call(node, body)
@@ -275,7 +289,9 @@ class _Expander:
         """An argument, expanded once for all of its uses."""
         before = self._nodes
         done = self.visit(_handed_on(node, body), body)
-        return _Argument(done, max(self._nodes - before, 1))
+        size = max(self._nodes - before, 1)
+        self._nodes = before  # counted where a body uses it
+        return _Argument(done, size)
 
     def _bad(self, complaint: Complaint, instead: tree.Node = _NOTHING) -> tree.Node:
         self._report.add(complaint)
