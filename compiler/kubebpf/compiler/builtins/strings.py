@@ -112,7 +112,7 @@ def _emit_str(code: Code, node: typed.Call) -> Operand:
         code.copy(to, code.address(node.arguments[0]), size)
         code.f.store(const(0, "i8"), code.f.offset(to, size - 1), align=1)
         return const(0)
-    space = node.extra.space
+    space: Space = node.extra.space
     if space is Space.NONE:
         source, space = place_of(code, node.arguments[0])
     else:
