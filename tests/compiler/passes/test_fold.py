@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubebpf.compiler.artifact.values import Value
@@ -88,6 +88,7 @@ SMALL = st.integers(-(1 << 31), 1 << 31)
 
 
 @pytest.mark.kernel
+@settings(deadline=None)  # each example compiles and loads a program
 @given(data=st.data())
 def test_folding_changes_nothing(data: st.DataObject) -> None:
     """One program computes forty expressions twice: of literals, and of variables with the same values."""
