@@ -51,6 +51,8 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 @click.option("--dry-run", is_flag=True, help="End as soon as everything is attached.")
 @click.option("--test", "tests", is_flag=True, help="Run the test: probes, and nothing else: one passes when it returns 0.")
 @click.option("--bench", "benches", is_flag=True, help="Run the bench: probes, and nothing else: how long a run takes.")
+# The kernel counts a semaphore in every process that maps the file; upstream's option asks for that.
+@click.option("--usdt-file-activation", is_flag=True, hidden=True)
 @click.option(
     "-B",
     "buffering",
