@@ -17,6 +17,7 @@ if [ "${1:-run}" = test ]; then
   need_packages gcc libc6-dev openssl
   # Ubuntu had bpftool only in its kernel's own package until 24.10.
   has_bpftool || need_packages bpftool || need_packages linux-tools-common "linux-tools-$(uname -r)"
+  [ -e "${KUBEBPF_VM:-$HOME/.cache/kubebpf/vm}/bzImage" ] || as_root env HOME="$HOME" hack/vm.sh setup
 fi
 
 # Containers and small systems do not mount these by themselves; without root the programs say what is missing.

@@ -43,4 +43,17 @@ def lacks_cluster() -> str | None:
     return None
 
 
-LACKS: dict[str, Callable[[], str | None]] = {"btf": lacks_btf, "kernel": lacks_kernel, "cluster": lacks_cluster}
+def lacks_vm() -> str | None:
+    """Why no virtual machine can be started here."""
+    if os.geteuid() != 0:
+        return "needs root to serve this machine's files to the virtual machine"
+    cache = Path(os.environ.get("KUBEBPF_VM", Path.home() / ".cache/kubebpf/vm"))
+    return None if (cache / "bzImage").exists() else "needs the virtual machine: hack/vm.sh setup"
+
+
+LACKS: dict[str, Callable[[], str | None]] = {
+    "btf": lacks_btf,
+    "kernel": lacks_kernel,
+    "cluster": lacks_cluster,
+    "vm": lacks_vm,
+}

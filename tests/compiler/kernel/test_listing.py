@@ -46,8 +46,8 @@ def view(tmp_path: Path) -> KernelView:
         ("rt:*", ["rawtracepoint:tick"]),
         ("f:vfs_*", ["fentry:vmlinux:vfs_read", "fentry:vmlinux:vfs_sync"]),
         ("f:vmlinux:*read", ["fentry:vmlinux:vfs_read"]),
-        ("*:*vfs_read", ["fentry:vmlinux:vfs_read", "fexit:vmlinux:vfs_read"]),
-        ("*vfs_sync", ["fentry:vmlinux:vfs_sync", "fexit:vmlinux:vfs_sync"]),
+        ("*:*vfs_read", ["kprobe:vfs_read", "kretprobe:vfs_read", "fentry:vmlinux:vfs_read", "fexit:vmlinux:vfs_read"]),
+        ("*vfs_sync", ["kprobe:vfs_sync", "kretprobe:vfs_sync", "fentry:vmlinux:vfs_sync", "fexit:vmlinux:vfs_sync"]),
         ("software:cs", ["software:cs:"]),
         ("s:cpu-*", ["software:cpu-clock:", "software:cpu-migrations:"]),
         ("h:cycles:", ["hardware:cycles:"]),
@@ -66,7 +66,7 @@ def test_patterns(view: KernelView, pattern: str, expected: list[str]) -> None:
 
 def test_everything(view: KernelView) -> None:
     found = list(lines(view))
-    providers = "begin end self interval profile software hardware tracepoint rawtracepoint iter fentry fexit"
+    providers = "begin end self interval profile software hardware tracepoint rawtracepoint iter kprobe kretprobe fentry fexit"
     assert " ".join(dict.fromkeys(line.partition(":")[0] for line in found)) == providers
     assert list(lines(view, "*")) == found
 
@@ -96,6 +96,7 @@ def test_types(view: KernelView) -> None:
 def test_only_functions_that_ftrace_knows_are_listed(view: KernelView, tmp_path: Path) -> None:
     (tmp_path / "available_filter_functions").write_text("vfs_sync\nother [module]\n")
     assert list(lines(view, "fentry:*")) == ["fentry:vmlinux:vfs_sync"]
+    assert list(lines(view, "k:*")) == ["kprobe:other", "kprobe:vfs_sync"]
 
 
 def test_declarations() -> None:

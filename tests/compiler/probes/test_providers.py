@@ -9,7 +9,7 @@ from kubebpf.compiler.probes.interrupts import fires_in_interrupts
 from kubebpf.compiler.probes.parts import full_text, has_wildcard, number_of
 from kubebpf.compiler.probes.registry import PROVIDERS
 from kubebpf.compiler.syntax.providers import PROVIDERS as SPELLINGS
-from support.programs import checked, codes, compiled
+from support.programs import anything, checked, codes, compiled
 
 
 def target(attach_point: str, view: KernelView) -> tuple[str, str, dict[str, str | int], bool]:
@@ -130,3 +130,26 @@ def test_interrupts() -> None:
     assert fires_in_interrupts("", "netif_receive_skb")
     assert not fires_in_interrupts("block", "block_rq_insert")
     assert not fires_in_interrupts("syscalls", "sys_enter_read")
+
+
+@pytest.mark.parametrize(
+    ("program", "traceable"),
+    [
+        ("kprobe:f { print((arg0, func)); }", True),
+        ("kretprobe:f /retval/ { print(kstack); }", True),
+        ('kprobe:f { print(reg("ip")); }', False),
+        ("kprobe:f { print(ctx); }", False),
+        ("kprobe:f+4 { print(arg0); }", False),
+        ("fentry:f { print(func); }", False),
+    ],
+)
+def test_a_kprobe_that_asks_for_no_register_can_run_as_a_fentry(program: str, traceable: bool) -> None:
+    manifest = compiled(program, anything()).manifest
+    assert manifest.attaches[0].traceable == traceable
+    assert ("traced" in [c.kind for c in manifest.constants]) == (traceable and ("arg0" in program or "retval" in program))
+
+
+def test_unsafe_kernel_helpers() -> None:
+    assert codes("kprobe:f { override(1); }") == ["UnsafeNotAllowed"]
+    assert codes("kprobe:f { override(1); } kprobe:0x1000 { }", unsafe=True) == []
+    assert codes("kprobe:f+1 { override(1); }", unsafe=True) == ["BadAttachPoint"]

@@ -129,6 +129,12 @@ def _attachable(view: KernelView) -> Iterator[str]:
     return (t for t in view.targets("fentry") if not traceable or t.partition(":")[2] in traceable)
 
 
+def _probeable(view: KernelView) -> Iterator[str]:
+    """Functions for kprobes: those of ftrace, of which BTF may lack some; of BTF where tracefs does not say. Without modules."""
+    traceable = view.formats.traceable if view.formats else frozenset[str]()
+    return iter(sorted(traceable) or (t.partition(":")[2] for t in view.targets("kprobe")))
+
+
 _WITH_COUNT = ("software", "hardware", "interval", "profile")
 PROVIDERS = (
     _Provider("begin", (), lambda view: iter([""])),
@@ -141,6 +147,8 @@ PROVIDERS = (
     _Provider("tracepoint", ("t",), _listed("tracepoint"), _tracepoint),
     _Provider("rawtracepoint", ("rt",), _listed("rawtracepoint"), _raw_tracepoint),
     _Provider("iter", ("it",), _listed("iter"), _iterated),
+    _Provider("kprobe", ("k",), _probeable),
+    _Provider("kretprobe", ("kr",), _probeable),
     _Provider("fentry", ("f", "kfunc"), _attachable, _parameters),
     _Provider("fexit", ("fr", "kretfunc"), _attachable, _with_result),
 )
