@@ -99,7 +99,7 @@ def test_without_bpf_loop(monkeypatch: pytest.MonkeyPatch) -> None:
       for ($i : 0..3) { if ($i) { return; } print($i); }
     }""")
     assert ran.printed == [0 + 1 + 3, 20, 0]
-    assert (ran.cell("@rounds"), [s.site.kind for s in ran.counters.failures]) == (Last(64), ["loop_limit"])
+    assert (ran.cell("@rounds"), [s.site.kind for s in ran.counters.failures]) == (Last(32), ["loop_limit"])
 
 
 FUNCTIONS = """

@@ -25,8 +25,8 @@ from kubebpf.compiler.types.walk import children, walk
 
 MOST = 1 << 23  # BPF_MAX_LOOPS, include/linux/bpf_verifier.h
 # Rounds without bpf_loop, by how many loops are inside each other: the verifier follows a million instructions at most.
-FALLBACK = {1: 64, 2: 16}
-FALLBACK_DEEP = 8
+FALLBACK = {1: 32, 2: 8}
+FALLBACK_DEEP = 4
 
 Loop = typed.While | typed.ForRange | typed.ForMap
 
