@@ -33,3 +33,9 @@ def test_fmt_refuses_what_it_cannot_parse() -> None:
     refused = call("-e", "begin { print(1 }")
     assert "stdin:1:17-18: ERROR: syntax: expected ')'" in str(refused.exception)
     assert call("-i", "-e", UGLY).exception is not None
+
+
+def test_the_examples_are_formatted() -> None:
+    examples = sorted(map(str, (Path(__file__).parents[2] / "examples").glob("*.bt")))
+    assert examples
+    assert call("--check", *examples).output == ""

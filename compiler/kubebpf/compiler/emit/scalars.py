@@ -9,7 +9,7 @@ from kubebpf.compiler.emit import aggregates, arguments, functions, maps, member
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import VOID, Aggregate, Array, Bool, Pointer, String, sizeof
+from kubebpf.compiler.types.model import VOID, Aggregate, Array, Bool, Int, Pointer, String, sizeof
 from kubebpf.compiler.types.promote import is_scalar
 
 OPCODES = {"+": "add", "-": "sub", "*": "mul", "&": "and", "|": "or", "^": "xor"}
@@ -136,6 +136,8 @@ def convert(code: Code, expr: typed.Convert) -> Operand:
     if isinstance(source, Array | String):
         return code.load(expr.type, code.address(expr.operand))
     value = code.scalar(expr.operand)
+    if isinstance(expr.type, Pointer) and isinstance(source, Int) and source.bits < 64:
+        return code.low(value, source.bits)  # as upstream: an address has no sign, `(uint8*)-1` is 0xff
     if isinstance(expr.type, Pointer) or isinstance(source, Pointer):
         return code.extend(value, expr.type)
     narrower = sizeof(expr.type) < sizeof(source)
