@@ -82,7 +82,9 @@ def test_rates_that_make_no_sense(written: str, small: KernelView) -> None:
     assert codes(f"{written} {{ }}", small) == ["BadAttachPoint"]
 
 
-@pytest.mark.parametrize(("policy", "said"), [("error", ["UnknownProbe"]), ("warn", ["ProbeSkipped"]), ("ignore", [])])
+@pytest.mark.parametrize(
+    ("policy", "said"), [("error", ["UnknownProbe"]), ("warn", ["ProbeSkipped", "ProbeRemoved"]), ("ignore", [])]
+)
 @pytest.mark.parametrize("probe", ["tracepoint:sched:none", "rawtracepoint:none", "rawtracepoint:none:sched_switch"])
 def test_missing_probes_are_a_matter_of_policy(policy: str, said: list[str], probe: str, small: KernelView) -> None:
     done = checked(f"config = {{ missing_probes = {policy} }} begin {{ }} {probe} {{ @ = count(); }}", small)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from kubebpf.compiler.complaints.base import Complaint
 
@@ -23,3 +23,11 @@ class UnknownRegister(Complaint):
     title: ClassVar[str] = "'{name}' is not a valid register on this architecture ({arch})"
     name: str
     arch: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRemoved(Complaint):
+    """With `missing_probes = warn`, a probe of which no attach point is there."""
+
+    severity: ClassVar[Literal["error", "warning"]] = "warning"
+    title: ClassVar[str] = "Probe has no valid attach points. It is being removed which may cause issues with program behavior."

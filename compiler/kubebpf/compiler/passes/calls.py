@@ -48,6 +48,8 @@ def identifier(t: Typing, node: tree.Identifier) -> typed.Expr:
         return typed.Constant(span=node.span, type=enum, value=value)
     known = chain((n for n, b in BUILTINS.items() if b.bare), t.view.constant_names())
     near = did_you_mean(node.name, known) if t.final else ()
+    if name.startswith("sarg") and name[4:].isdigit():
+        near = ("sarg* is deleted: bpftrace deprecated it in 0.21 and removed it behind 0.24. Read the stack through reg().",)
     return t.bad(node, UnknownIdentifier(span=node.span, name=node.name, help=near))
 
 

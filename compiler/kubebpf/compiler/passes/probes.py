@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kubebpf.compiler.complaints.probes import ProbeRemoved
 from kubebpf.compiler.complaints.typing import NotBuiltYet
 from kubebpf.compiler.passes.choices import condition
 from kubebpf.compiler.probes.record import Context, Target
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 def type_probe(t: Typing, node: tree.Probe) -> list[typed.Probe]:
     """The typed bodies of a probe, one an attach point that passed its check."""
     targets = [check_attach_point(t, a) for a in node.attach_points]
+    if t.settings.missing_probes == "warn" and not any(targets):
+        t.complain(ProbeRemoved(span=node.span))
     return [_type_body(t, node, target) for target in targets if target is not None]
 
 
