@@ -210,6 +210,8 @@ def cast_to(t: Typing, node: tree.Node, operand: typed.Expr, to: Type) -> typed.
     """An explicit conversion of a typed expression."""
     found = operand.type
     if isinstance(to, Pointer) and (is_integral(found) or isinstance(found, Pointer)):
+        if isinstance(found, Int) and found.signed and found.bits < 64:
+            operand = convert(operand, Int(found.bits, False))  # as upstream: an address is not extended by a sign
         return typed.Convert(span=node.span, type=_pointer(t, to, found), operand=operand)
     if isinstance(to, Int | EnumType | Bool) and _to_number(operand, to):
         if isinstance(operand, typed.Constant):
