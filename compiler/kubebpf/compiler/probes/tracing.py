@@ -163,4 +163,5 @@ ITER = Provider(
     preemptible=True,
     exclusive=False,
     context=_iterated,
+    stops=False,  # exit() leaves one element, and the reader goes on to the next, as in bpftrace
 )
