@@ -114,7 +114,7 @@ def _fact_missing(error: FactError, program: Program | None) -> UserError:
 def _lines(missing: MissingProbeError) -> list[str]:
     """What is said of a probe that is not there: why, where it stands in the text, what may help."""
     where = f"{place_text(missing.place)}: " if missing.place else ""
-    note = [missing.note] if missing.note else []
+    note = [missing.note if missing.note.startswith("ERROR") else where + missing.note] if missing.note else []
     return [*note, f"{where}ERROR: {missing}"]
 
 

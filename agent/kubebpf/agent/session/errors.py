@@ -61,9 +61,6 @@ class MissingProbeError(SessionError):
         super().__init__(f"{probe}: {why}" if why else probe)
 
 
-_FAILS = "attaching to it will likely fail"
-
-
 class NoMatchError(MissingProbeError):
     """An attach point names nothing that this kernel has.
 
@@ -78,7 +75,8 @@ class NoMatchError(MissingProbeError):
         self.args = (f"No matches for {provider} {rest}.",)
         if provider in ("kprobe", "kretprobe") and not attach.wildcard:
             function = attach.target.get("function", rest)
-            self.note = f'{function} is not traceable (either non-existing, inlined, or marked as "notrace")'
+            note = 'is not traceable (either non-existing, inlined, or marked as "notrace"); attaching to it will likely fail'
+            self.note = f"WARNING: {function} {note}"
 
 
 class TooManyProbesError(SessionError):
