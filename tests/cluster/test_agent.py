@@ -222,7 +222,7 @@ def test_a_failed_program_recovers_with_the_next_generation(cluster: ControlPlan
     changed = change(cluster, trace, counting(), program="begin { /* 2 */ }")
     status = reported(cluster, changed, attached)
     assert status["generation"] == 2
-    assert "reason" not in status and "message" not in status
+    assert status["reason"] == "NoMatchingPods" and "reject" not in status["message"]
 
 
 def test_a_change_starts_afresh_and_has_no_gap(cluster: ControlPlane, pods: Pods, agent: AgentProcess, namespace: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from kubebpf.operator.conditions import MESSAGE_LIMIT, TYPES, shorten, stamp
-from kubebpf.operator.model import Trace, parse_duration, parse_node, parse_report, parse_time, parse_trace
+from kubebpf.operator.model import Trace, parse_duration, parse_node, parse_report, parse_spec, parse_time, parse_trace
 from kubebpf.operator.reconcile import known_artifact, telling, without_age
 from kubebpf.operator.results import size_of
 from kubebpf.operator.status import GRACE, Artifact, Facts, Outcome, Refused, desired_status, next_look
@@ -97,6 +97,13 @@ SITUATIONS: dict[str, tuple[Json, list[Json], list[Json], Outcome, str, str, str
     "another generation": ({}, [report("a", generation=7), report("b")], [A, B], OBJECT, "InProgress", "False", "Attaching"),
     "another object": ({}, [report("a", digest="sha256:00"), report("b")], [A, B], OBJECT, "InProgress", "False", "Attaching"),
     "a foreign node": ({}, [report("a"), report("b"), report("z")], [A, B], OBJECT, "Current", "True", "AllNodesAttached"),
+    "no pods": (
+        {}, [report("a", reason="NoMatchingPods"), report("b", reason="NoMatchingPods")], [A, B], OBJECT,
+        "Current", "True", "NoMatchingPods",
+    ),
+    "pods on one node": (
+        {}, [report("a", reason="NoMatchingPods"), report("b")], [A, B], OBJECT, "Current", "True", "AllNodesAttached",
+    ),
     "an unusable spec": ({"duration": "soon"}, [], [A, B], Refused("InvalidSpec", "x"), "Failed", "False", "InvalidSpec"),
 }  # fmt: skip
 
@@ -406,6 +413,31 @@ ODD_BODIES: list[Json] = [
     {"spec": {"program": "x", "args": 5}},
     {"spec": {"program": "x", "target": 5}, "status": "x"},
 ]
+
+
+def test_a_node_that_cannot_evaluate_the_target_degrades_the_trace() -> None:
+    said = report("a", reason="NamespacesUnknown", message="the labels of namespaces are not known; nothing is counted")
+    rows = conditions(status(trace(), [said, report("b")], [A, B], OBJECT))
+    assert (rows["Degraded"]["status"], rows["Degraded"]["reason"]) == ("True", "NamespacesUnknown")
+    assert rows["Degraded"]["message"] == "1 of 2 nodes: the labels of namespaces are not known; nothing is counted (a)"
+    assert rows["Ready"]["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("selector", "problem"),
+    [
+        ({"matchExpressions": [{"key": "a", "operator": "In"}]}, "a: In needs values"),
+        ({"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["x"]}]}, "a: Exists takes no values"),
+        ({"matchExpressions": [{"operator": "Exists"}]}, "a requirement without a key"),
+        ({"matchExpressions": [{"key": "a", "operator": "Near", "values": ["x"]}]}, "a: no operator 'Near'"),
+        ({"matchExpressions": [{"key": "a", "operator": "Exists"}], "matchLabels": {"b": "c"}}, ""),
+    ],
+)
+@pytest.mark.parametrize("name", ["podSelector", "namespaceSelector"])
+def test_selectors_that_cannot_be_evaluated_are_told(name: str, selector: Json, problem: str) -> None:
+    spec, problems = parse_spec({"program": "begin { }", "target": {name: selector}})
+    assert problems == ((f"spec.target.{name}.matchExpressions: {problem}",) if problem else ())
+    assert (spec is None) == bool(problem) and (spec is None or spec.selects_pods)
 
 
 @pytest.mark.parametrize("body", ODD_BODIES)

@@ -113,8 +113,10 @@ class Pod:
 class Pods:
     """Makes pods and nodes, and takes everything back in close()."""
 
-    def __init__(self, cluster: ControlPlane) -> None:
+    def __init__(self, cluster: ControlPlane, nodes: Sequence[str] = ()) -> None:
+        """`nodes` exist already and stay."""
         self.cluster = cluster
+        self._standing = nodes
         self._pods: list[Pod] = []
         self._nodes: list[str] = []
         self._layout: dict[str, tuple[Driver, Runtime]] = {}
@@ -127,7 +129,7 @@ class Pods:
 
     def node(self, name: str, labels: dict[str, str] | None = None) -> str:
         """A Node object, Ready; made at most once."""
-        if name in self._nodes:
+        if name in self._nodes or name in self._standing:
             return name
         own = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
         body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {**own, **(labels or {})}}}

@@ -189,8 +189,41 @@ def parse_spec(raw: object) -> tuple[TraceSpec | None, tuple[str, ...]]:
 
 def _selects_pods(target: Json) -> bool:
     """Whether the target leaves some pods of a node out; an empty selector selects all, as everywhere in Kubernetes."""
-    selector = _dict(target.get("podSelector"))
-    return bool(target.get("containers") or selector.get("matchLabels") or selector.get("matchExpressions"))
+    selectors = [_dict(target.get(name)) for name in ("podSelector", "namespaceSelector")]
+    return bool(target.get("containers") or any(s.get("matchLabels") or s.get("matchExpressions") for s in selectors))
+
+
+def _selector_problems(target: Json) -> list[str]:
+    """What is wrong with the label selectors: the schema cannot say which operator needs values (apimachinery, pkg/labels)."""
+    problems = list[str]()
+    for name in ("podSelector", "namespaceSelector"):
+        raw = target.get(name)
+        selector = _dict(raw)
+        if raw is not None and not isinstance(raw, Mapping):
+            problems.append(f"spec.target.{name}: not a label selector")
+        if not _all_strings(_dict(selector.get("matchLabels"))):
+            problems.append(f"spec.target.{name}.matchLabels: keys and values must be strings")
+        problems += [
+            f"spec.target.{name}.matchExpressions: {problem}"
+            for expression in selector.get("matchExpressions") or ()
+            if (problem := _expression_problem(_dict(expression)))
+        ]
+    return problems
+
+
+def _expression_problem(expression: Json) -> str:
+    key, operator, values = expression.get("key"), expression.get("operator"), expression.get("values") or []
+    if not key or not isinstance(key, str):
+        return "a requirement without a key"
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        return f"{key}: values must be a list of strings"
+    match operator:
+        case "In" | "NotIn":
+            return "" if values else f"{key}: {operator} needs values"
+        case "Exists" | "DoesNotExist":
+            return f"{key}: {operator} takes no values" if values else ""
+        case _:
+            return f"{key}: no operator {operator!r}"
 
 
 def _spec_problems(raw: Mapping[str, Any], target: Json, report: Json) -> list[str]:
@@ -210,7 +243,7 @@ def _spec_problems(raw: Mapping[str, Any], target: Json, report: Json) -> list[s
         (_int(raw.get("historyLimit"), 3) >= 0, "spec.historyLimit: a negative number"),
         (not raw.get("schedule") or duration is not None, "spec.schedule: a trace with a schedule needs a duration"),
     )
-    return [problem for good, problem in checks if not good]
+    return [problem for good, problem in checks if not good] + _selector_problems(target)
 
 
 def parse_node(body: Mapping[str, Any]) -> Node:

@@ -33,6 +33,7 @@ from kubebpf.operator.tally import Tally
 
 GRACE = timedelta(seconds=30)  # for last reports after the end; an agent needs one interval and a write
 NODE_ERRORS = 10
+NO_PODS = "NoMatchingPods"  # an agent's word for a node where nothing is selected
 NODE_ERROR_LIMIT = 400  # bytes of one node's message
 
 
@@ -237,10 +238,21 @@ def _refused(outcome: Refused) -> dict[str, Condition]:
 
 def _degraded(tally: Tally) -> Condition:
     if not tally.failures:
-        return NO_FAILURES
+        return _limited(tally)
     names = sorted(tally.failures)
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return Condition("True", "NodesFailed", f"{len(names)} of {len(tally.desired)} nodes failed: {listed}")
+
+
+def _limited(tally: Tally) -> Condition:
+    """Nodes that are attached and do not count all that is meant."""
+    limited = {node: remark for node, remark in sorted(tally.remarks.items()) if remark.reason != NO_PODS}
+    if not limited:
+        return NO_FAILURES
+    node, remark = next(iter(limited.items()))
+    return Condition(
+        "True", remark.reason, shorten(f"{len(limited)} of {len(tally.desired)} nodes: {remark.message} ({node})", 500)
+    )
 
 
 def _suspended(tally: Tally) -> dict[str, Condition]:
@@ -274,6 +286,9 @@ def _running(tally: Tally) -> dict[str, Condition]:
     whole = len(tally.attached) == len(tally.desired)
     reason = "AllNodesAttached" if whole else "SomeNodesFailed"
     counts = f"{len(tally.attached)} of {len(tally.desired)} nodes are attached"
+    if whole and all(tally.remarks.get(node) and tally.remarks[node].reason == NO_PODS for node in tally.attached):
+        # Not an error: pods may come.
+        reason, counts = NO_PODS, f"{counts}, and no pod matches the target"
     return {
         ATTACHED: Condition("True" if whole else "False", reason, counts),
         READY: Condition("True", reason, counts),

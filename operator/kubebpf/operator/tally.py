@@ -69,6 +69,11 @@ class Tally:
         return self.attached | self.failures.keys()
 
     @property
+    def remarks(self) -> Mapping[str, Failure]:
+        """What attached nodes have to say: no pod matches there, or not all that is meant can be counted."""
+        return {node: Failure(s.reason, s.message) for node, s in self.states.items() if s.phase == "Attached" and s.reason}
+
+    @property
     def exit_codes(self) -> Mapping[str, int]:
         """By node, where exit() ran."""
         return {node: state.exit_code for node, state in self.states.items() if state.exit_code is not None}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubebpf.agent.cluster.known import CLUSTER_TRACES, NODES, PODS, REPORTS, TRACES, Known, resources
+from kubebpf.agent.cluster.known import CLUSTER_TRACES, NAMESPACES, NODES, PODS, REPORTS, TRACES, Known, resources
 from kubebpf.agent.cluster.live import Gate, ring_bytes
 from kubebpf.agent.cluster.watch import Backoff, Changed, Listed, Removed
 from kubebpf.agent.pods.cgroups import CgroupMount
@@ -115,3 +115,28 @@ def test_a_gate_counts_what_it_holds_back() -> None:
 @pytest.mark.parametrize(("cpus", "size"), [(1, 256 << 10), (2, 256 << 10), (6, 512 << 10), (64, 4 << 20), (512, 4 << 20)])
 def test_ring_buffers_grow_with_the_cpus(cpus: int, size: int) -> None:
     assert ring_bytes(cpus) == size
+
+
+def test_namespaces_are_asked_for_only_while_a_trace_goes_by_their_labels(known: Known) -> None:
+    by_label = {"namespaceSelector": {"matchLabels": {"team": "a"}}}
+    plain, asking = trace("1"), trace("2")
+    asking["spec"]["target"] = by_label
+    known.take(Listed(CLUSTER_TRACES, [plain]))
+    assert not known.asks_namespaces
+    known.take(Changed(CLUSTER_TRACES, asking))
+    assert known.asks_namespaces
+    version = known.namespaces_version
+    # What comes before the list is not all there is.
+    known.take(Changed(NAMESPACES.name, {"metadata": {"name": "shop", "labels": {"team": "a"}}}))
+    assert known.namespaces is None
+    known.take(Listed(NAMESPACES.name, [{"metadata": {"name": "shop"}}, {"metadata": {"name": "bank"}}]))
+    known.take(Changed(NAMESPACES.name, {"metadata": {"name": "shop", "labels": {"team": "a"}}}))
+    known.take(Removed(NAMESPACES.name, {"metadata": {"name": "bank"}}))
+    assert known.namespaces == {"shop": {"team": "a"}} and known.namespaces_version > version
+    asking["spec"]["suspend"] = True
+    known.take(Changed(CLUSTER_TRACES, asking))
+    assert not known.asks_namespaces
+    # A BpfTrace has its own namespace and no other.
+    known.take(Listed(CLUSTER_TRACES, []))
+    known.take(Listed(TRACES, [asking | {"spec": {"program": "x", "target": by_label}}]))
+    assert not known.asks_namespaces

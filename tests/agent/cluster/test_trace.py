@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kubebpf.agent.cluster.desired import Identity, Node, Run, Stop, Wait, Wish, ends_at, wish
-from kubebpf.agent.cluster.selector import Selector, scope
+from kubebpf.agent.cluster.selector import Selector
+from kubebpf.agent.cluster.target import PodTarget
 from kubebpf.agent.cluster.trace import Trace, Uid, parse_duration
 from kubebpf.agent.pods.cgroups import CgroupId, parse
 from kubebpf.agent.pods.directory import Cgroup
@@ -119,6 +120,10 @@ LABELS = {"app": "api", "tier": "web"}
         ({"matchExpressions": [{"key": "gone", "operator": "DoesNotExist", "values": None}]}, True),
         ({"matchLabels": {"app": "api"}, "matchExpressions": [{"key": "gone", "operator": "Exists"}]}, False),
         ({"matchExpressions": [{"key": "app", "operator": "Near", "values": ["api"]}]}, False),
+        # What cannot be evaluated selects nothing.
+        ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": []}]}, False),
+        ({"matchExpressions": [{"key": "", "operator": "DoesNotExist"}]}, False),
+        ({"matchExpressions": [{"key": "gone", "operator": "DoesNotExist", "values": ["x"]}]}, False),
     ],
 )
 def test_selectors(selector: dict[str, Any], matches: bool) -> None:
@@ -154,7 +159,32 @@ def node_pods() -> list[tuple[Pod, list[Cgroup]]]:
     ],
 )
 def test_scope(namespace: str | None, selector: dict[str, Any], containers: tuple[str, ...], ids: set[int]) -> None:
-    assert scope(node_pods(), namespace, Selector.from_object(selector), frozenset(containers)) == ids
+    target = PodTarget(namespace, pods=Selector.from_object(selector), containers=frozenset(containers))
+    chosen = target.choose(node_pods(), None)
+    assert chosen.cgroups == ids
+    assert chosen.reason == ("" if ids else "NoMatchingPods")
+
+
+TEAM_A = {"matchLabels": {"team": "a"}}
+NO_VALUES = {"matchExpressions": [{"key": "team", "operator": "NotIn"}]}
+
+
+@pytest.mark.parametrize(
+    ("selector", "namespaces", "ids", "reason"),
+    [
+        (TEAM_A, {"shop": {"team": "a"}, "bank": {"team": "b"}}, {10, 11, 12, 13}, ""),
+        (TEAM_A, {"shop": {}, "bank": {"team": "b"}}, set(), "NoMatchingPods"),
+        # A namespace that nobody has seen is in no selector, also in those that ask for the lack of a label.
+        ({"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}, {"shop": {}}, {10, 11, 12, 13}, ""),
+        (TEAM_A, None, set(), "NamespacesUnknown"),
+        (NO_VALUES, {"shop": {"team": "a"}}, set(), "SelectorInvalid"),
+    ],
+)
+def test_namespaces_are_selected_by_label(
+    selector: dict[str, Any], namespaces: dict[str, dict[str, str]] | None, ids: set[int], reason: str
+) -> None:
+    chosen = PodTarget(None, Selector.from_object(selector)).choose(node_pods(), namespaces)
+    assert (chosen.cgroups, chosen.reason) == (ids, reason)
 
 
 def test_what_may_not_run_without_a_scope() -> None:
@@ -163,6 +193,8 @@ def test_what_may_not_run_without_a_scope() -> None:
     everything["kind"] = "ClusterBpfTrace"
     assert not Trace.from_object(everything).selects_pods
     everything["spec"]["target"] = {"podSelector": {"matchLabels": {"app": "api"}}}
+    assert Trace.from_object(everything).selects_pods
+    everything["spec"]["target"] = {"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}
     assert Trace.from_object(everything).selects_pods
     everything["spec"]["target"] = {"containers": ["api"]}
     assert Trace.from_object(everything).selects_pods

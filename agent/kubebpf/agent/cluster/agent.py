@@ -23,7 +23,7 @@ from pathlib import Path
 
 from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError
 from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
-from kubebpf.agent.cluster.known import Known, resources
+from kubebpf.agent.cluster.known import NAMESPACES, Known, resources
 from kubebpf.agent.cluster.live import Live, attach, close_quietly, why
 from kubebpf.agent.cluster.objects import Objects, RefusedError, check_allowed, retryable
 from kubebpf.agent.cluster.part import Part
@@ -94,7 +94,8 @@ class Agent:
         self._selector = selectors.DefaultSelector()
         self._awake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector.register(self._awake, selectors.EVENT_READ)
-        self._scopes_of = -1
+        self._scopes_of = (-1, -1)
+        self._namespaces: Watch | None = None
         self._stopping = False
 
     # -- from other threads
@@ -125,7 +126,7 @@ class Agent:
             while not self._stopping:
                 self._step()
         finally:
-            for watch in watches:
+            for watch in (*watches, *filter(None, [self._namespaces])):
                 watch.stop()
             self._close()
 
@@ -136,6 +137,7 @@ class Agent:
             else:
                 self._events_of(key.data)
         concerned = self._drain()
+        self._follow_namespaces()
         self._sync_scopes()
         if self._known.complete:
             self._reconcile(concerned)
@@ -248,7 +250,8 @@ class Agent:
             self._trust.check(trace, identity.digest)
             artifact = self._objects.fetch(trace.config_map or "", identity.digest)
             check_allowed(artifact, trace, self._settings.allow_unsafe)
-            live = attach(trace, identity, artifact, self._directory, self._settings.node, self._settings.files)
+            known, files = self._known.namespaces, self._settings.files
+            live = attach(trace, identity, artifact, self._directory, self._settings.node, known, files)
         except Exception as error:
             self._put(Loaded(trace, identity, None, error))
         else:
@@ -277,7 +280,7 @@ class Agent:
         part.live, part.settled = live, None
         part.backoff.reset()
         log.info("%s: attached %d probes", part.trace.name, live.session.attached)
-        live.sync_scope(self._directory.pods())
+        live.sync_scope(self._directory.pods(), self._known.namespaces)
         if live.session.epoll_fd is not None:
             self._selector.register(live.session.epoll_fd, selectors.EVENT_READ, part)
         self._report(part, live, "Attached")
@@ -353,8 +356,18 @@ class Agent:
 
     # -- scope and reports
 
+    def _follow_namespaces(self) -> None:
+        """Watch namespaces only as long as a trace goes by their labels: five thousand nodes need not hear of each of them."""
+        if self._known.asks_namespaces and self._namespaces is None:
+            self._namespaces = Watch(self._api, NAMESPACES, self._put)
+            self._namespaces.start()
+        elif self._namespaces is not None and not self._known.asks_namespaces:
+            self._namespaces.stop()
+            self._namespaces = None
+            self._known.forget_namespaces()
+
     def _sync_scopes(self) -> None:
-        version = self._directory.version
+        version = (self._directory.version, self._known.namespaces_version)
         if version == self._scopes_of:
             return
         self._scopes_of = version
@@ -362,7 +375,7 @@ class Agent:
         for part in self._parts.values():
             with self._guard(part):
                 if part.live is not None:
-                    part.live.sync_scope(pods)
+                    part.live.sync_scope(pods, self._known.namespaces)
                     if part.loading is None and not part.live.covers(*levels):
                         self._load_again(part, part.live)
 

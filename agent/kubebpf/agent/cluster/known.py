@@ -19,6 +19,7 @@ from kubebpf.agent.pods.pod import Pod
 log = logging.getLogger(__name__)
 
 TRACES, CLUSTER_TRACES, REPORTS, PODS, NODES = "bpftraces", "clusterbpftraces", "bpftracereports", "pods", "nodes"
+NAMESPACES = Resource("namespaces", "/api/v1/namespaces")  # watched only while a trace goes by their labels
 KINDS = {TRACES: "BpfTrace", CLUSTER_TRACES: "ClusterBpfTrace"}
 
 
@@ -39,12 +40,17 @@ class Known:
     Args:
         node: the node's name.
         directory: where pods are noted.
+
+    `namespaces` are the labels of all namespaces, None while they are not followed or the first list has not come; a new mapping
+    at every change, so that another thread may keep the one it was given.
     """
 
     def __init__(self, node: str, directory: PodDirectory) -> None:
         self.node = Node(node)
         self.traces: dict[Uid, Trace] = {}
         self._directory = directory
+        self.namespaces: dict[str, dict[str, str]] | None = None
+        self.namespaces_version = 0
         self._reports: dict[Uid, Object] = {}
         self._missing = {resource.name for resource in resources(node)}
         self._takers: dict[str, Callable[[Change], set[Uid]]] = {
@@ -53,6 +59,7 @@ class Known:
             REPORTS: self._take_report,
             TRACES: self._take_trace,
             CLUSTER_TRACES: self._take_trace,
+            NAMESPACES.name: self._take_namespace,
         }
 
     @property
@@ -67,6 +74,16 @@ class Known:
     def reports_of_cluster(self) -> list[int]:
         """For every trace that runs, on how many nodes: what the reports' budget is shared by."""
         return [trace.desired_nodes for trace in self.traces.values() if not trace.finished and not trace.suspend]
+
+    @property
+    def asks_namespaces(self) -> bool:
+        """Whether a trace that may run goes by the labels of namespaces."""
+        return any(trace.pod_target.asks_namespaces for trace in self.traces.values() if not trace.finished and not trace.suspend)
+
+    def forget_namespaces(self) -> None:
+        """Nobody follows them any longer: what was known would grow old."""
+        self.namespaces = None
+        self.namespaces_version += 1
 
     def take(self, change: Change) -> set[Uid]:
         """Note a change.
@@ -102,6 +119,21 @@ class Known:
                 self._directory.remove(obj["metadata"]["uid"])
         return set()
 
+    def _take_namespace(self, change: Change) -> set[Uid]:
+        match change:
+            case Listed(objects=objects):
+                self.namespaces = dict(map(_name_and_labels, objects))
+            case Changed(object=obj) if self.namespaces is not None:
+                name, labels = _name_and_labels(obj)
+                if self.namespaces.get(name) == labels:
+                    return set()
+                self.namespaces = self.namespaces | {name: labels}
+            case Removed(object=obj) if self.namespaces is not None:
+                gone = obj["metadata"]["name"]
+                self.namespaces = {name: labels for name, labels in self.namespaces.items() if name != gone}
+        self.namespaces_version += 1
+        return set()
+
     def _take_report(self, change: Change) -> set[Uid]:
         match change:
             case Listed(objects=objects):
@@ -134,6 +166,10 @@ class Known:
                 uid = Uid(obj["metadata"]["uid"])
                 self.traces.pop(uid, None)
                 return {uid}
+
+
+def _name_and_labels(obj: Object) -> tuple[str, dict[str, str]]:
+    return obj["metadata"]["name"], obj["metadata"].get("labels") or {}
 
 
 def _trace_uid(report: Object) -> Uid:

@@ -11,7 +11,6 @@ import errno
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -19,7 +18,7 @@ from kubebpf.agent.cluster.desired import Identity
 from kubebpf.agent.cluster.identity import Identities
 from kubebpf.agent.cluster.lines import ClusterResolver, Lines
 from kubebpf.agent.cluster.report import Line, Lost, Phase, State
-from kubebpf.agent.cluster.selector import scope
+from kubebpf.agent.cluster.target import Chosen, Namespaces, NodePods
 from kubebpf.agent.cluster.trace import Trace
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.libbpf.library import possible_cpus
@@ -27,15 +26,12 @@ from kubebpf.agent.libbpf.verifier import VerifierError
 from kubebpf.agent.output.dispatch import map_states
 from kubebpf.agent.output.files import NONE, Files
 from kubebpf.agent.pods.cgroups import CgroupId
-from kubebpf.agent.pods.directory import Cgroup, PodDirectory
-from kubebpf.agent.pods.pod import Pod
+from kubebpf.agent.pods.directory import PodDirectory
 from kubebpf.agent.session.errors import SessionError
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.ring import Record
 from kubebpf.agent.session.session import Session
 from kubebpf.compiler.artifact.artifact import Artifact
-
-NodePods = Iterable[tuple[Pod, list[Cgroup]]]
 
 
 class Live:
@@ -59,6 +55,7 @@ class Live:
         self._lines = Lines(session, self._resolver, identities, allow_unsafe=trace.allow_unsafe, files=files)
         self._recent: deque[Line] = deque(maxlen=trace.recent_lines)
         self._scope: set[CgroupId] = set()
+        self._chosen = Chosen()
         self._gate = Gate(trace.max_events)
         self.full = False
 
@@ -69,16 +66,20 @@ class Live:
         levels = self.session.options.scope_levels
         return not self.session.manifest.scoped or levels is None or (levels[0] <= low and high <= levels[1])
 
-    def sync_scope(self, pods: NodePods) -> None:
+    def sync_scope(self, pods: NodePods, namespaces: Namespaces | None) -> None:
         """Make the kernel's set of cgroups the one that the trace's target means now.
+
+        Args:
+            pods: of this node.
+            namespaces: the labels of all namespaces; None when they are not known.
 
         Raises:
             LibbpfError: the set cannot be changed, other than for lack of room.
         """
         if not self.session.manifest.scoped:
             return
-        namespace = self.trace.name.namespace if self.trace.namespaced else None
-        wanted = scope(pods, namespace, self.trace.pod_selector, self.trace.containers)
+        self._chosen = self.trace.pod_target.choose(pods, namespaces)
+        wanted = self._chosen.cgroups
         # Room first.
         for id in self._scope - wanted:
             self.session.scope_remove(id)
@@ -126,8 +127,8 @@ class Live:
         """
         self._resolver.settle()
         counters = self.session.counters()
-        if self.full and not reason:
-            reason, message = "ScopeFull", "more pods are selected than the object has room for: some are not counted"
+        if phase == "Attached" and not reason:
+            reason, message = self._remark()
         return State(
             generation=self.identity.generation,
             digest=self.identity.digest,
@@ -142,6 +143,12 @@ class Live:
             recent=list(self._recent),
             lost=Lost(counters.lost + self._gate.held_back, counters.map_full, self._missed() + counters.stacks),
         )
+
+    def _remark(self) -> tuple[str, str]:
+        """What is to be said of an attached session: reason and message, or ("", "")."""
+        if self.full:
+            return "ScopeFull", "more pods are selected than the object has room for: some are not counted"
+        return self._chosen.reason, self._chosen.message
 
     def _missed(self) -> int:
         return sum(program.info.recursion_misses for program in self.session.loaded.programs.values() if program.autoload)
@@ -175,10 +182,19 @@ class Gate:
         return self._passed <= self._limit
 
 
-def attach(trace: Trace, identity: Identity, artifact: Artifact, directory: PodDirectory, node: str, files: Files = NONE) -> Live:
+def attach(
+    trace: Trace,
+    identity: Identity,
+    artifact: Artifact,
+    directory: PodDirectory,
+    node: str,
+    namespaces: Namespaces | None = None,
+    files: Files = NONE,
+) -> Live:
     """Load an object for a trace, fill its scope, attach it.
 
     Args:
+        namespaces: labels of all; None when they are not known.
         files: that cat() may read.
 
     Raises:
@@ -188,7 +204,7 @@ def attach(trace: Trace, identity: Identity, artifact: Artifact, directory: PodD
     try:
         live = Live(trace, identity, session, Identities(directory, node), files)
         # An empty scope would miss the events between attach and fill.
-        live.sync_scope(directory.pods())
+        live.sync_scope(directory.pods(), namespaces)
         session.start()
         return live
     except BaseException:

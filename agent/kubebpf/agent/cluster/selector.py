@@ -1,17 +1,13 @@
-"""Label selectors as Kubernetes has them, and the cgroups that a trace's target means.
+"""Label selectors as Kubernetes has them. One that cannot be evaluated matches nothing.
 
 Selector.from_object({"matchLabels": {"app": "api"}}).matches({"app": "api", "tier": "web"})   -> True
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from kubebpf.agent.pods.cgroups import CgroupId
-from kubebpf.agent.pods.directory import Cgroup
-from kubebpf.agent.pods.pod import Pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +17,17 @@ class Requirement:
     key: str
     operator: str
     values: frozenset[str]
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be evaluated; "" when it can (apimachinery, pkg/labels: NewRequirement)."""
+        if not self.key:
+            return "a requirement without a key"
+        if self.operator in ("In", "NotIn"):
+            return "" if self.values else f"{self.key}: {self.operator} needs values"
+        if self.operator in ("Exists", "DoesNotExist"):
+            return f"{self.key}: {self.operator} takes no values" if self.values else ""
+        return f"{self.key}: no operator {self.operator!r}"
 
     def holds(self, labels: Mapping[str, str]) -> bool:
         """Whether labels meet it. An operator of the future holds for nothing."""
@@ -48,6 +55,11 @@ class Selector:
         """Whether it selects whatever there is."""
         return not self.requirements
 
+    @property
+    def problem(self) -> str:
+        """Why it cannot be evaluated; "" when it can."""
+        return next((requirement.problem for requirement in self.requirements if requirement.problem), "")
+
     @classmethod
     def from_object(cls, obj: Mapping[str, Any]) -> Selector:
         """From the JSON of a metav1.LabelSelector."""
@@ -59,36 +71,5 @@ class Selector:
         return cls((*labels, *rest))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether an object with these labels is selected."""
-        return all(requirement.holds(labels) for requirement in self.requirements)
-
-
-def scope(
-    pods: Iterable[tuple[Pod, list[Cgroup]]], namespace: str | None, selector: Selector, containers: frozenset[str]
-) -> set[CgroupId]:
-    """The cgroup ids that a scoped program looks for: of its process's own cgroup, then of that one's ancestors.
-
-    Without container names a pod's own cgroup is enough for all that is below it, also for what starts later; its containers
-    are there as well, so that most events are decided by the first look.
-
-    Args:
-        pods: of this node.
-        namespace: None for every namespace.
-        containers: names; empty for all of a pod.
-    """
-    return {
-        cgroup.id
-        for pod, cgroups in pods
-        if namespace in (None, pod.namespace) and selector.matches(pod.labels)
-        for cgroup in cgroups
-        if _in_scope(pod, cgroup, containers)
-    }
-
-
-def _in_scope(pod: Pod, cgroup: Cgroup, containers: frozenset[str]) -> bool:
-    placement = cgroup.placement
-    if placement is None:
-        return False
-    if not containers:
-        return placement.is_pod or placement.is_container
-    return placement.is_container and pod.containers.get(placement.container_id) in containers
+        """Whether an object with these labels is selected; never when the selector cannot be evaluated."""
+        return not self.problem and all(requirement.holds(labels) for requirement in self.requirements)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NewType
 
 from kubebpf.agent.cluster.selector import Selector
+from kubebpf.agent.cluster.target import PodTarget
 
 Object = dict[str, Any]
 Uid = NewType("Uid", str)
@@ -67,6 +68,7 @@ class Trace:
     signing_key: str = ""
     unsafe_granted: bool = False
     node_selector: dict[str, str] = field(default_factory=dict)
+    namespace_selector: Selector = field(default_factory=Selector)
     pod_selector: Selector = field(default_factory=Selector)
     containers: frozenset[str] = frozenset()
     params: dict[str, str] = field(default_factory=dict)
@@ -93,7 +95,13 @@ class Trace:
     @property
     def selects_pods(self) -> bool:
         """Whether only some events of the node are meant: then an object without a scope must not run."""
-        return self.namespaced or bool(self.containers) or not self.pod_selector.everything
+        return not self.pod_target.everything
+
+    @property
+    def pod_target(self) -> PodTarget:
+        """The pods that it is about."""
+        namespace = self.name.namespace if self.namespaced else None
+        return PodTarget(namespace, self.namespace_selector, self.pod_selector, self.containers)
 
     @classmethod
     def from_object(cls, obj: Object) -> Trace:
@@ -113,6 +121,7 @@ class Trace:
             signing_key=artifact.get("key") or "",
             unsafe_granted=artifact.get("unsafe") is True,
             node_selector=target.get("nodeSelector") or {},
+            namespace_selector=Selector.from_object(target.get("namespaceSelector") or {}),
             pod_selector=Selector.from_object(target.get("podSelector") or {}),
             containers=frozenset(target.get("containers") or ()),
             params=spec.get("params") or {},

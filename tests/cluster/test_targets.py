@@ -1,0 +1,134 @@
+"""Which processes of a node a trace is about: an agent on a real API server, real cgroups, and the selectors of a target."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from support.agents import AgentProcess, Agents, counts, delete, publish, report_of
+from support.chart import System
+from support.controlplane import ControlPlane, Object
+from support.counting import counting
+from support.pods import Pods
+from support.processes import eventually
+from support.workload import Workload, make_calls
+
+pytestmark = pytest.mark.kernel
+
+NODE = "node-targets"
+FAST: dict[str, Any] = {"report": {"interval": "200ms"}}
+
+
+@pytest.fixture(scope="module")
+def agent(cluster: ControlPlane, system: System) -> Iterator[AgentProcess]:
+    """One for all tests of this file: each has traces and namespaces of its own."""
+    with Pods(cluster) as nodes, Agents(cluster, system.agent) as agents:
+        nodes.node(NODE, {"zone": "targets"})
+        yield agents.start(NODE)
+
+
+@pytest.fixture
+def pods(cluster: ControlPlane) -> Iterator[Pods]:
+    """Pods of one test, on the agent's node."""
+    with Pods(cluster, [NODE]) as made:
+        yield made
+
+
+@pytest.fixture
+def traces(cluster: ControlPlane) -> Iterator[Callable[..., Object]]:
+    """Makes ClusterBpfTraces and BpfTraces that are gone after the test."""
+    made: list[Object] = []
+
+    def make(namespace: str, name: str, elf: bytes, **spec: Any) -> Object:
+        kind = "BpfTrace" if namespace else "ClusterBpfTrace"
+        target = {"nodeSelector": {"zone": "targets"}} | spec.pop("target", {})
+        made.append(publish(cluster, namespace, name, elf, kind=kind, target=target, **FAST, **spec))
+        return made[-1]
+
+    yield make
+    for trace in made:
+        delete(cluster, trace)
+
+
+def reported(cluster: ControlPlane, trace: Object, check: Callable[[Object], Any], timeout: float = 15.0) -> Object:
+    """The report, once it is as `check` wants it."""
+
+    def look() -> Object:
+        status = report_of(cluster, trace, NODE) or {}
+        assert status and check(status), status
+        return status
+
+    return eventually(look, timeout=timeout)
+
+
+def test_namespaces_by_label(
+    cluster: ControlPlane, pods: Pods, agent: AgentProcess, namespace: str, traces: Callable[..., Object]
+) -> None:
+    team = f"team-{namespace}"
+    cluster.api("PATCH", f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": {"team": team}}})
+    other = cluster.namespace(f"{namespace}-x")
+    mine = pods.create("mine", namespace=namespace, node=NODE, labels={"app": "api"})
+    web = pods.create("web", namespace=namespace, node=NODE, labels={"app": "web"})
+    foreign = pods.create("foreign", namespace=other, node=NODE, labels={"app": "api"})
+    target = {"namespaceSelector": {"matchLabels": {"team": team}}, "podSelector": {"matchLabels": {"app": "api"}}}
+    trace = traces("", f"by-team-{namespace}", counting(), target=target)
+    reported(cluster, trace, lambda s: s["phase"] == "Attached" and not s.get("reason"))
+    for pod in (mine, web, foreign):
+        make_calls(100, pod)
+    make_calls(7)
+    # Both at run time: one namespace gets the label, the other loses it.
+    cluster.api("PATCH", f"/api/v1/namespaces/{other}", {"metadata": {"labels": {"team": team}}})
+    cluster.api("PATCH", f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": {"team": None}}})
+    time.sleep(0.3)
+    make_calls(10, foreign)
+    make_calls(1000, mine)
+    wanted = {(namespace, "mine", "app"): 100, (other, "foreign", "app"): 10}
+    reported(cluster, trace, lambda s: counts(s) == wanted)
+    cluster.api("PATCH", f"/api/v1/namespaces/{other}", {"metadata": {"labels": {"team": None}}})
+    # Nothing is selected any longer: that is said, and no failure.
+    status = reported(cluster, trace, lambda s: s.get("reason") == "NoMatchingPods")
+    assert status["phase"] == "Attached" and counts(status) == wanted
+
+
+def test_a_selector_that_cannot_be_evaluated_counts_nothing(
+    cluster: ControlPlane, pods: Pods, agent: AgentProcess, namespace: str, traces: Callable[..., Object]
+) -> None:
+    pod = pods.create("api-0", namespace=namespace, node=NODE)
+    requirement = {"key": "team", "operator": "NotIn", "values": []}
+    trace = traces("", f"odd-{namespace}", counting(), target={"namespaceSelector": {"matchExpressions": [requirement]}})
+    status = reported(cluster, trace, lambda s: s.get("reason") == "SelectorInvalid")
+    assert status["message"] == "namespaceSelector: team: NotIn needs values; nothing is counted"
+    make_calls(50, pod)
+    time.sleep(0.6)
+    assert not sum(counts(report_of(cluster, trace, NODE), "@all").values())
+
+
+def test_the_scope_follows_pods_at_once(
+    cluster: ControlPlane, pods: Pods, agent: AgentProcess, namespace: str, traces: Callable[..., Object]
+) -> None:
+    trace = traces(namespace, "follow", counting(), target={"podSelector": {"matchLabels": {"app": "api"}}})
+    reported(cluster, trace, lambda s: s.get("reason") == "NoMatchingPods")
+    late = pods.create("late", namespace=namespace, node=NODE, labels={"app": "api"})
+    made = time.monotonic()
+    time.sleep(0.2)
+    # In a cgroup that the container makes for itself, two levels down, after the scope was written.
+    inner = late.nested("init/worker")
+    work = Workload.start("--getppid", 30, pod=late, cgroup=inner)
+    work.go()
+    make_calls(3, late)
+    print(f"{time.monotonic() - made:.2f} s after the pod was made, its calls were made and counted")
+    assert time.monotonic() - made < 1
+    reported(cluster, trace, lambda s: counts(s) == {(namespace, "late", "app"): 33} and not s.get("reason"))
+    # Relabelled out of the selector: dropped at once, although its process runs on.
+    running = Workload.start("--forever", "--gap-us", 500, pod=late)
+    running.begin()
+    reported(cluster, trace, lambda s: sum(counts(s).values()) > 100)
+    cluster.api("PATCH", late.path, {"metadata": {"labels": {"app": "web"}}})
+    time.sleep(0.3)
+    first = reported(cluster, trace, lambda s: s.get("reason") == "NoMatchingPods")
+    time.sleep(0.6)
+    assert counts(report_of(cluster, trace, NODE)) == counts(first)
+    assert running.stop() > sum(counts(first).values())
