@@ -45,6 +45,8 @@ def run(
     allow_unsafe: bool = False,
     trusted_keys: Path | str | None = None,
     show_file: Sequence[str] = (),
+    packet_folder: Path | str | None = None,
+    packet_mib: int = 64,
     log_format: str = "text",
     log_level: str = "INFO",
 ) -> int:
@@ -58,6 +60,8 @@ def run(
         allow_unsafe: whether programs with unsafe helpers may run here.
         trusted_keys: a folder of public keys (*.pub) that are trusted instead of those that the operator publishes.
         show_file: patterns of the files of this node that cat() may read.
+        packet_folder: where files of skboutput() are kept, in a folder for each trace; None: nowhere.
+        packet_mib: how many MiB such a file has at most.
         log_format: text or json.
 
     Returns:
@@ -72,7 +76,7 @@ def run(
         log.error("%s", error)
         return 1
     keys = Path(trusted_keys) if trusted_keys else None
-    files = Files(tuple(show_file), NODE_ROOT)
+    files = Files(tuple(show_file), NODE_ROOT, Path(packet_folder) if packet_folder else None, packet_mib << 20)
     settings = Settings(node_name, namespace, allow_unsafe, keys, lambda name, line: print_line(name, node_name, line), files)
     _serve(Agent(settings, api, directory), directory)
     return 0

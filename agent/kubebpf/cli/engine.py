@@ -96,6 +96,7 @@ class Run:
     def end(self) -> None:
         """Detach, run the end probes, and show what is left to show."""
         self._show(self.session.finish())
+        self._dispatch.close()
         self._failures()
         self._maps()
         self._flush()

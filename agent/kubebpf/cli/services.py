@@ -97,6 +97,12 @@ def operator(
     metavar="PATTERN",
     help="A file of this node that cat() may read, such as /proc/loadavg or /proc/*/cmdline; may be repeated. [default: none]",
 )
+@click.option(
+    "--packet-folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the files of skboutput() are kept, in a folder for each trace. [default: nowhere]",
+)
+@click.option("--packet-mib", type=click.IntRange(1), default=64, show_default=True, help="The most that such a file may have.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", default="INFO", show_default=True)
 def agent(**options: Any) -> int:

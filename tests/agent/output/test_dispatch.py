@@ -91,7 +91,7 @@ def test_system_runs_only_when_allowed(tmp_path: Path) -> None:
     assert (tmp_path / "made").read_text() == "hi\n"
 
 
-@pytest.mark.parametrize("kind", ["skboutput", "something_new"])
+@pytest.mark.parametrize("kind", ["something_old", "something_new"])
 def test_what_is_not_known_is_said(kind: str) -> None:
     assert said(event(kind), b"") == [("errorf", f"stdin:1:9-20: ERROR: this agent cannot do {kind}()\n")]
 

@@ -78,7 +78,7 @@ class Lines:
         resolver: for their arguments.
         identities: for the pod of an event.
         allow_unsafe: let system() run its command.
-        files: that cat() may read.
+        files: that cat() may read and skboutput() write.
     """
 
     def __init__(
@@ -92,6 +92,10 @@ class Lines:
     def expect(self, records: Sequence[Record]) -> None:
         """Look at records that will come, all in their order."""
         self._dispatch.expect(records)
+
+    def close(self) -> None:
+        """Close the files that were written."""
+        self._dispatch.close()
 
     def of(self, record: Record) -> list[Line]:
         """The lines of a record; none when it prints nothing."""

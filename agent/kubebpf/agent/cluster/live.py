@@ -42,7 +42,7 @@ class Live:
         identity: of the session.
         session: open.
         identities: what its cgroup ids stand for.
-        files: that cat() may read.
+        files: that cat() may read and skboutput() write.
     """
 
     def __init__(self, trace: Trace, identity: Identity, session: Session, identities: Identities, files: Files) -> None:
@@ -52,7 +52,7 @@ class Live:
         self._id = uuid.uuid4().hex
         self._resolver = ClusterResolver(session.manifest, identities)
         # Loading was refused unless this agent and the trace allow unsafe helpers.
-        self._lines = Lines(session, self._resolver, identities, allow_unsafe=trace.allow_unsafe, files=files)
+        self._lines = Lines(session, self._resolver, identities, allow_unsafe=trace.allow_unsafe, files=files.of(_folder(trace)))
         self._recent: deque[Line] = deque(maxlen=trace.recent_lines)
         self._scope: set[CgroupId] = set()
         self._chosen = Chosen()
@@ -155,7 +155,13 @@ class Live:
 
     def close(self) -> None:
         """Release everything that the kernel holds for it."""
+        self._lines.close()
         self.session.__exit__(None, None, None)
+
+
+def _folder(trace: Trace) -> str:
+    """The name of the folder for what a trace writes; no name of an object has an underscore."""
+    return f"{trace.name.namespace}_{trace.name.name}" if trace.namespaced else trace.name.name
 
 
 class Gate:

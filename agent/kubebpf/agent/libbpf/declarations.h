@@ -6,7 +6,7 @@
  */
 
 typedef uint8_t __u8; typedef uint32_t __u32; typedef uint64_t __u64; typedef int32_t __s32;
-struct bpf_object; struct bpf_program; struct bpf_map; struct bpf_link; struct btf; struct ring_buffer;
+struct bpf_object; struct bpf_program; struct bpf_map; struct bpf_link; struct btf; struct ring_buffer; struct perf_buffer;
 
 struct bpf_object_open_opts {
     size_t sz;
@@ -178,6 +178,14 @@ void ring_buffer__free(struct ring_buffer *rb);
 int ring_buffer__poll(struct ring_buffer *rb, int timeout_ms);
 int ring_buffer__consume(struct ring_buffer *rb);
 int ring_buffer__epoll_fd(const struct ring_buffer *rb);
+
+typedef void (*perf_buffer_sample_fn)(void *ctx, int cpu, void *data, __u32 size);
+typedef void (*perf_buffer_lost_fn)(void *ctx, int cpu, __u64 count);
+struct perf_buffer *perf_buffer__new(int map_fd, size_t pages, perf_buffer_sample_fn sample_cb, perf_buffer_lost_fn lost_cb,
+                                     void *ctx, const void *opts);
+void perf_buffer__free(struct perf_buffer *pb);
+int perf_buffer__consume(struct perf_buffer *pb);
+int perf_buffer__epoll_fd(const struct perf_buffer *pb);
 
 /* libstdc++ */
 

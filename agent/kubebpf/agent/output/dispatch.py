@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from kubebpf.agent.output.files import ANY, Files, NotShownError
+from kubebpf.agent.output.files import ANY, Files, NotKeptError, NotShownError
 from kubebpf.agent.output.joined import join_equal
+from kubebpf.agent.output.packets import FullError, PacketFile
 from kubebpf.agent.output.writers import Output
 from kubebpf.agent.session.ring import Record
 from kubebpf.agent.session.session import Session
@@ -60,7 +61,7 @@ class Dispatcher:
         output: takes the results.
         allow_unsafe: run what system() asks; else it is refused with a message. The compiler refuses such programs, too.
         warnings: show warnf.
-        files: that cat() may read.
+        files: that cat() may read and skboutput() write.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Dispatcher:
     ) -> None:
         self.session, self.resolver, self.output = session, resolver, output
         self.allow_unsafe, self.warnings, self.files = allow_unsafe, warnings, files
+        self._packets: dict[str, PacketFile] = {}
         self._both: set[int] = set()  # by identity; their list outlives its dispatch
         self._schemas = {schema.name: schema for schema in session.manifest.maps}
 
@@ -98,6 +100,22 @@ class Dispatcher:
             self.output.message("errorf", f"this agent cannot do {record.event.kind}()", record.event.place)
             return
         action(self, record)
+
+    def packets(self, path: str) -> PacketFile:
+        """The file of packets with this path, made at the first.
+
+        Raises:
+            NotKeptError, OSError, ValueError: it cannot be.
+        """
+        if path not in self._packets:
+            self._packets[path] = PacketFile(self.files.create(path), self.files.most)
+        return self._packets[path]
+
+    def close(self) -> None:
+        """Close the files that were written. A second call does nothing."""
+        for file in self._packets.values():
+            file.close()
+        self._packets.clear()
 
     def values(self, record: Record) -> list[Value]:
         """The arguments of a record."""
@@ -212,6 +230,20 @@ def _system(to: Dispatcher, record: Record) -> None:
         to.output.message("errorf", f"system(): the command {ended}", record.event.place)
 
 
+def _skboutput(to: Dispatcher, record: Record) -> None:
+    path = record.event.format
+    time_ns, copied, whole = (value for value in to.values(record) if isinstance(value, int))
+    start, skip = record.event.size, record.event.skip
+    packet = record.data[start : start + copied][skip:]
+    try:
+        to.packets(path).write(time_ns, packet, max(whole - skip, len(packet)))
+    except FullError:
+        to.output.message("errorf", f"skboutput(): {path} is full; it keeps what it has", record.event.place)
+    except (NotKeptError, OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or error
+        to.output.message("errorf", f"skboutput(): failed to write '{path}': {what}", record.event.place)
+
+
 def _process(to: Dispatcher, record: Record) -> None:
     to.resolver.notice(int.from_bytes(record.argument(0)[:4], "little"))
 
@@ -233,6 +265,7 @@ ACTIONS: dict[str, Action] = {
     "unwatch": _unwatch,
     "cat": _cat,
     "system": _system,
+    "skboutput": _skboutput,
     "exit": _exit,
     "process": _process,
 }

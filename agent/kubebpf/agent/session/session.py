@@ -15,6 +15,7 @@ closes links, perf events, ring buffer, programs and maps.
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -26,6 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kubebpf.agent.libbpf.object import BpfObject, open_object
+from kubebpf.agent.libbpf.packets import PerfBuffer
 from kubebpf.agent.libbpf.ring import RingBuffer
 from kubebpf.agent.session import user
 from kubebpf.agent.session.attach import PROVIDERS, Moment, attach_points, provider
@@ -40,13 +42,14 @@ from kubebpf.agent.session.points import Node, Point, Target, number
 from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.decode import Resolver
-from kubebpf.compiler.artifact.manifest import CONSTANTS, ENDED, NAMES, RING, SCOPE, SITES, Attach, MapSchema
+from kubebpf.compiler.artifact.manifest import CONSTANTS, ENDED, NAMES, PACKETS, RING, SCOPE, SITES, Attach, MapSchema
 
 if TYPE_CHECKING:
     from kubebpf.agent.session.maps import MapState
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FIRST = bytes(4)
+_PACKET_PAGES = 64  # of each CPU: 256 KiB
 _GLANCE_S = 0.002  # how long a running iterator may fill the ring buffer before it is looked at
 _ONE = (1).to_bytes(8, "little")
 
@@ -99,6 +102,8 @@ class Session:
         self._stack = ExitStack()
         self._loaded: Loaded | None = None
         self._ring: RingBuffer | None = None
+        self._packets: PerfBuffer | None = None
+        self._either: select.epoll | None = None
 
     def __enter__(self) -> Self:
         """Open, find the attach points, fill the constants, load.
@@ -120,6 +125,8 @@ class Session:
                 told.update(row.cookie.to_bytes(8, "little"), row.value.ljust(told.value_bytes, b"\0"))
             if RING in opened.map_names:
                 self._ring = self._stack.enter_context(RingBuffer(self._loaded.maps[RING].fd))
+            if PACKETS in opened.map_names:
+                self._receive(self._loaded.maps[PACKETS].fd)
             self._stack = self._stack.pop_all()
         return self
 
@@ -129,7 +136,7 @@ class Session:
 
     def close(self) -> None:
         """Release everything; end programs run only in `finish`. A second call does nothing."""
-        self._loaded = self._ring = None
+        self._loaded = self._ring = self._packets = self._either = None
         self._stack.close()
 
     def start(self) -> None:
@@ -162,6 +169,11 @@ class Session:
         Raises:
             ManifestError: the object sent what its manifest does not know.
         """
+        if self._either is not None and not self._pending:
+            self._either.poll(timeout_s)
+        if self._packets is not None:
+            self._pending += self._packets.consume()
+            timeout_s = 0
         if self._ring is not None:
             self._pending += self._ring.poll(0 if self._pending else max(0, int(timeout_s * 1000))) or self._ring.consume()
         ended = self._ended()
@@ -190,6 +202,8 @@ class Session:
     @property
     def epoll_fd(self) -> int | None:
         """A descriptor that is readable when records wait; None for programs without events."""
+        if self._either is not None:
+            return self._either.fileno()
         return self._ring.epoll_fd if self._ring else None
 
     @property
@@ -429,7 +443,17 @@ class Session:
                 # What it sent is taken after each, so that no program finds the ring buffer full of another's records.
                 self.run_probe(attach)
 
+    def _receive(self, packets: int) -> None:
+        """Open the buffers of packets. Where there are packets, there is a ring buffer, too."""
+        assert self._ring is not None
+        self._packets = self._stack.enter_context(PerfBuffer(packets, self.manifest.config.ring_pages or _PACKET_PAGES))
+        self._either = self._stack.enter_context(select.epoll())
+        for descriptor in (self._ring.epoll_fd, self._packets.epoll_fd):
+            self._either.register(descriptor, select.EPOLLIN)
+
     def _drain(self) -> None:
+        if self._packets is not None:
+            self._pending += self._packets.consume()
         while self._ring is not None and (records := self._ring.consume()):
             self._pending += records
 

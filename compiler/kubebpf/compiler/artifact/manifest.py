@@ -16,6 +16,7 @@ from kubebpf.compiler.artifact.types import DAggregate, Desc, desc_from_json, fr
 SECTION = "kubebpf.manifest"
 RING = "kb_ring"  # BPF_MAP_TYPE_RINGBUF; present only when the program sends events
 SITES = "kb_sites"  # PERCPU_ARRAY, value {u64 count, s64 last return code}; entry 0: events lost to a full ring; then `sites`
+PACKETS = "kb_packets"  # PERF_EVENT_ARRAY of skboutput: records of the manifest's events, each with the bytes copied behind it
 NAMES = "kb_names"  # HASH, u64 attach cookie -> char[NAME_BYTES]: what `probe` is at each match of a wildcard
 NAME_BYTES = 128  # longer names are cut
 OPERANDS = "kb_usdt"  # HASH, u64 attach cookie -> the records of artifact/operands.py; present when a usdt probe reads arguments
@@ -124,6 +125,8 @@ class Event:
             only one key is meant.
         map: the map of print_map, clear, zero.
         top, div: of print_map; 0 when not given.
+        skip: of skboutput, whose path is the format: so many bytes at the start of what was copied are not wanted. The copy
+            stands behind the record; its arguments are time, length of the copy, and length of what was copied from.
         place: where the call stands, for errorf and warnf.
     """
 
@@ -136,6 +139,7 @@ class Event:
     top: int = 0
     div: int = 0
     place: Place | None = None
+    skip: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +271,7 @@ def _map_json(m: MapSchema) -> dict[str, Any]:
 def _event_json(e: Event) -> dict[str, Any]:
     plain = {name: getattr(e, name) for name in ("id", "kind", "size", "format", "map", "top", "div")}
     arguments = [{"offset": a.offset, "type": to_json(a.type)} for a in e.arguments]
+    plain |= {"skip": e.skip} if e.skip else {}
     return plain | {"arguments": arguments, "place": asdict(e.place) if e.place else None}
 
 

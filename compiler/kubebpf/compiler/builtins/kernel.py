@@ -34,7 +34,7 @@ SOCKETS = frozenset(
 )  # fmt: skip
 
 
-def _elsewhere(t: Typing, node: tree.Call, providers: tuple[str, ...]) -> typed.Bad | None:
+def elsewhere(t: Typing, node: tree.Call, providers: tuple[str, ...]) -> typed.Bad | None:
     """The refusal of a call in a probe that does not offer the helper, or None."""
     assert t.context is not None
     name = t.context.provider.name
@@ -44,7 +44,7 @@ def _elsewhere(t: Typing, node: tree.Call, providers: tuple[str, ...]) -> typed.
     return t.bad(node, WrongProbe(span=node.span, name=node.name, provider=name, help=hint))
 
 
-def _points_at(value: typed.Expr, names: frozenset[str]) -> bool:
+def points_at(value: typed.Expr, names: frozenset[str]) -> bool:
     """Whether a value is, or points to, one of some structs; of an argument that nobody knows it is taken to."""
     found = value.type.target if isinstance(value.type, Pointer) else value.type
     unknown = isinstance(value, typed.Argument) and value.access is None
@@ -55,7 +55,7 @@ def _points_at(value: typed.Expr, names: frozenset[str]) -> bool:
 
 
 def _check_path(t: Typing, node: tree.Call) -> typed.Expr:
-    if refused := _elsewhere(t, node, WITH_PATHS):
+    if refused := elsewhere(t, node, WITH_PATHS):
         return refused
     value, size = t.value(node.arguments[0]), t.settings.max_strlen
     if len(node.arguments) == 2:
@@ -65,7 +65,7 @@ def _check_path(t: Typing, node: tree.Call) -> typed.Expr:
         if wanted <= 0:
             return t.bad(node, NegativeLength(span=node.arguments[1].span, name="path", found=str(wanted)))
         size = wanted
-    if isinstance(value, typed.Bad) or _points_at(value, frozenset(("path",))):
+    if isinstance(value, typed.Bad) or points_at(value, frozenset(("path",))):
         return value if isinstance(value, typed.Bad) else call(t, node, String(size), (value,))
     return t.bad(
         node, WrongArgument(span=value.span, name="path", wanted="a struct path or a pointer to one", found=str(value.type))
@@ -83,10 +83,10 @@ def _emit_path(code: Code, node: typed.Call) -> Operand:
 
 
 def _check_cookie(t: Typing, node: tree.Call) -> typed.Expr:
-    if refused := _elsewhere(t, node, WITH_SOCKETS):
+    if refused := elsewhere(t, node, WITH_SOCKETS):
         return refused
     value = t.value(node.arguments[0])
-    if isinstance(value, typed.Bad) or _points_at(value, SOCKETS):
+    if isinstance(value, typed.Bad) or points_at(value, SOCKETS):
         return value if isinstance(value, typed.Bad) else call(t, node, U64, (value,))
     return t.bad(
         node, WrongArgument(span=value.span, name="socket_cookie", wanted="a pointer to struct sock", found=str(value.type))
@@ -102,7 +102,7 @@ def _emit_cookie(code: Code, node: typed.Call) -> Operand:
 
 def _check_override(t: Typing, node: tree.Call) -> typed.Expr:
     assert t.context is not None
-    if refused := _elsewhere(t, node, ("kprobe",)):
+    if refused := elsewhere(t, node, ("kprobe",)):
         return refused
     if t.context.target.parts.get("offset") or "address" in t.context.target.parts:
         problem = "override() replaces a whole function: the probe has to be at its start"
@@ -130,17 +130,10 @@ def _check_kfunc(t: Typing, node: tree.Call) -> typed.Expr:
     return typed.LoadTime(span=node.span, type=BOOL, kind=node.name, arg=arg)
 
 
-def _check_skboutput(t: Typing, node: tree.Call) -> typed.Expr:
-    if refused := _elsewhere(t, node, ("fentry", "fexit", "rawtracepoint")):
-        return refused
-    return t.not_yet(node, "skboutput()")
-
-
 ALL = (
     Builtin("path", _check_path, _emit_path, takes=(1, 2)),
     Builtin("socket_cookie", _check_cookie, _emit_cookie, takes=(1, 1)),
     Builtin("override", _check_override, _emit_override, takes=(1, 1), unsafe=True),
     Builtin("kfunc_exist", _check_kfunc, takes=(1, 1)),
     Builtin("kfunc_allowed", _check_kfunc, takes=(1, 1)),
-    Builtin("skboutput", _check_skboutput, takes=(4, 4)),
 )

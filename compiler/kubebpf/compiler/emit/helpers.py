@@ -27,6 +27,7 @@ class Helper(IntEnum):
     GET_STACK = 67
     GET_CURRENT_CGROUP_ID = 80
     SEND_SIGNAL = 109
+    SKB_OUTPUT = 111
     PROBE_READ_USER = 112
     PROBE_READ_KERNEL = 113
     PROBE_READ_USER_STR = 114
@@ -60,6 +61,7 @@ class MapType(IntEnum):
 
     HASH = 1
     ARRAY = 2
+    PERF_EVENT_ARRAY = 4
     PERCPU_HASH = 5
     PERCPU_ARRAY = 6
     LRU_HASH = 9

@@ -58,6 +58,7 @@ class Module:
     functions: list[str] = field(default_factory=list)
     routines: dict[str, str] = field(default_factory=dict)  # functions that programs call, by name; see routines.py
     rings: bool = False
+    packets: bool = False  # it sends network packets
     processes: bool = False  # it announces processes
     counted: bool = False
     usdt: bool = False  # whether a usdt probe reads arguments
@@ -148,6 +149,8 @@ class Module:
         lines = [self._text_map(s) for s in self.schemas.values()]
         if self.rings:
             lines.append(self._map(m.RING, MapType.RINGBUF, 0, 0, RING_BYTES))
+        if self.packets:
+            lines.append(self._map(m.PACKETS, MapType.PERF_EVENT_ARRAY, 4, 4, 0))  # libbpf: one entry a CPU
         if self.counted:
             lines.append(self._map(m.SITES, MapType.PERCPU_ARRAY, 4, 16, len(self.sites)))
         if self.named:
