@@ -5,57 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from support.chart import System, render
+from support.chart import System
 from support.controlplane import ApiError, ControlPlane, KubectlError, Object
 from support.operators import GROUP, OperatorProcess, TestTrace
-from support.processes import eventually, free_ports
+from support.processes import eventually
+from support.webhooks import WEBHOOKS, manifest, serving
 
 TWO_ERRORS = "begin {\n  @a = coutn();\n  $x = nosuch;\n}\n"
 UNSAFE = 'tracepoint:syscalls:sys_enter_getppid { signal("SIGUSR1"); }'
-WEBHOOKS = "/apis/admissionregistration.k8s.io/v1"
 
 
 @pytest.fixture(scope="module")
 def webhook(cluster: ControlPlane, system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """An operator that serves the webhook, and the chart's configurations, which find it on this machine."""
-    (port,) = free_ports(1)
-    made = [thing for thing in render(cluster.binaries.minor_version()) if thing["kind"].endswith("WebhookConfiguration")]
-    for thing in made:
-        for hook in thing["webhooks"]:
-            path = hook["clientConfig"].pop("service")["path"]
-            hook["clientConfig"]["url"] = f"https://127.0.0.1:{port}{path}"
-    cluster.apply(*made)
-    log = tmp_path_factory.mktemp("webhook") / "operator.log"
-    names = [f"--webhook-configuration={kind}/kubebpf" for kind in ("validating", "mutating")]
-    more = [f"--webhook-port={port}", "--webhook-host=127.0.0.1", *names]
-    try:
-        with OperatorProcess(system.operator, system.namespace, log, 1.0, "webhook", *more) as process:
-            eventually(lambda: "caBundle" in json.dumps(cluster.api("GET", f"{WEBHOOKS}/mutatingwebhookconfigurations/kubebpf")))
-            eventually(lambda: _refuses(cluster), timeout=30, what="the webhook answers")
-            yield process
-    finally:
-        for kind in ("validating", "mutating"):
-            cluster.api("DELETE", f"{WEBHOOKS}/{kind}webhookconfigurations/kubebpf")
-    assert "Traceback" not in log.read_text(), log.read_text()
-
-
-def _refuses(cluster: ControlPlane) -> bool:
-    try:
-        cluster.kubectl("create", "--dry-run=server", "-f", "-", input=manifest("probe", "default", program="nonsense"))
-    except KubectlError as error:
-        return "denied the request" in str(error)
-    return False
-
-
-def manifest(name: str, namespace: str, **spec: Any) -> str:
-    kind = "BpfTrace" if namespace else "ClusterBpfTrace"
-    meta = {"name": name} | ({"namespace": namespace} if namespace else {})
-    return yaml.safe_dump({"apiVersion": "kubebpf.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec})
+    with serving(cluster, system, tmp_path_factory.mktemp("webhook") / "operator.log") as process:
+        yield process
 
 
 class Tenant:

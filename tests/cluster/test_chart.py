@@ -18,24 +18,26 @@ from support.processes import eventually
 KINDS = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount", "Deployment", "DaemonSet"}
 
 # "verb resource.group/subresource namespace"; without a namespace: in all of them.
+# What they must not lack is shown by every other test; that nothing is left over by test_used_rights.py.
 OPERATOR_MAY = [
-    "list bpftraces.kubebpf.dev", "watch clusterbpftraces.kubebpf.dev", "patch bpftraces.kubebpf.dev",
-    "patch bpftraces.kubebpf.dev/status", "delete bpftracereports.kubebpf.dev",
-    "create configmaps kubebpf-system", "delete configmaps kubebpf-system", "create events", "list pods",
+    "list bpftraces.kubebpf.dev", "watch clusterbpftraces.kubebpf.dev", "create bpftraces.kubebpf.dev",
+    "update bpftraces.kubebpf.dev/status", "delete bpftracereports.kubebpf.dev",
+    "create configmaps kubebpf-system", "delete configmaps kubebpf-system", "create events", "list nodes",
     "update leases.coordination.k8s.io kubebpf-system",
 ]  # fmt: skip
 OPERATOR_MAY_NOT = [
     "get secrets kubebpf-system", "update configmaps kubebpf-system", "get configmaps default",
-    "create bpftraces.kubebpf.dev", "delete bpftraces.kubebpf.dev", "create pods", "delete pods",
+    "patch bpftraces.kubebpf.dev", "update bpftraces.kubebpf.dev", "create bpftracereports.kubebpf.dev",
+    "list pods", "create pods", "delete pods", "list namespaces",
 ]  # fmt: skip
 AGENT_MAY = [
     "list bpftraces.kubebpf.dev", "watch clusterbpftraces.kubebpf.dev", "create bpftracereports.kubebpf.dev",
-    "patch bpftracereports.kubebpf.dev/status", "get configmaps kubebpf-system", "watch pods", "create events", "get nodes",
+    "patch bpftracereports.kubebpf.dev/status", "get configmaps kubebpf-system", "watch pods", "list nodes",
 ]  # fmt: skip
 AGENT_MAY_NOT = [
     "get secrets kubebpf-system", "list configmaps kubebpf-system", "get configmaps default",
     "create configmaps kubebpf-system", "patch bpftraces.kubebpf.dev", "patch bpftraces.kubebpf.dev/status",
-    "patch nodes", "delete pods", "create pods",
+    "patch bpftracereports.kubebpf.dev", "create events", "patch nodes", "delete pods", "create pods", "list namespaces",
 ]  # fmt: skip
 
 

@@ -31,6 +31,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from support.audit import POLICY
 from support.binaries import Binaries, find_binaries
 from support.processes import Server, ServerDiedError, eventually, free_ports
 
@@ -66,6 +67,7 @@ class ControlPlane:
         self.binaries = binaries or find_binaries()
         self.folder = Path(tempfile.mkdtemp(prefix="kubebpf-controlplane-"))
         self.kubeconfig = self.folder / "kubeconfig"
+        self.audit_log = self.folder / "audit.log"
         self._context: ssl.SSLContext | None = None
         self._servers: list[Server] = []
 
@@ -272,6 +274,7 @@ class ControlPlane:
         apiserver += [f"--service-account-key-file={at}/sa.pub", f"--service-account-signing-key-file={at}/sa.key"]
         # Without "none" the server wants a routable address to publish.
         apiserver += ["--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none"]
+        apiserver += [f"--audit-policy-file={at}/audit.yaml", f"--audit-log-path={self.audit_log}"]
         apiserver += ["--allow-privileged=true", "--disable-admission-plugins=ServiceAccount", "--profiling=false"]
         manager: list[str | Path] = [self.binaries.controller_manager, f"--kubeconfig={self.kubeconfig}"]
         manager += ["--bind-address=127.0.0.1", f"--secure-port={manager_port}", f"--cert-dir={at}/certs-manager"]
@@ -297,6 +300,7 @@ class ControlPlane:
         )
         public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         (self.folder / "sa.key").write_bytes(private)
+        (self.folder / "audit.yaml").write_text(POLICY)
         (self.folder / "sa.pub").write_bytes(public)
         lines = [f'{token},{user},{user},"{groups}"' for user, (token, groups) in USERS.items()]
         (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
