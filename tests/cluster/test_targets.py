@@ -14,6 +14,7 @@ from support.controlplane import ControlPlane, Object
 from support.counting import counting
 from support.pods import Pods
 from support.processes import eventually
+from support.programs import compiled
 from support.workload import Workload, make_calls
 
 pytestmark = pytest.mark.kernel
@@ -132,3 +133,43 @@ def test_the_scope_follows_pods_at_once(
     time.sleep(0.6)
     assert counts(report_of(cluster, trace, NODE)) == counts(first)
     assert running.stop() > sum(counts(first).values())
+
+
+def keys(status: Object | None, name: str) -> dict[str, int]:
+    """The count of each key of names."""
+    found = {}
+    for m in (status or {}).get("maps", []):
+        if m["name"] == name:
+            found |= {"/".join(part["text"] for part in entry["key"]): int(entry["count"]) for entry in m["entries"]}
+    return found
+
+
+NAMED = """tracepoint:syscalls:sys_enter_getppid {
+  @[pod, container] = count(); @ns[namespace, node] = count();
+  if (comm == "speaker") { printf("%s/%s/%s on %s\\n", namespace, pod, container, node); }
+}"""
+
+
+def test_pods_are_named_in_keys_and_lines(
+    cluster: ControlPlane, pods: Pods, agent: AgentProcess, namespace: str, traces: Callable[..., Object]
+) -> None:
+    api = pods.create("api-0", namespace=namespace, node=NODE, containers=["app", "proxy"])
+    web = pods.create("web-0", namespace=namespace, node=NODE, qos="guaranteed", driver="cgroupfs")
+    trace = traces(namespace, "named", compiled(NAMED, scoped=True).elf)
+    reported(cluster, trace, lambda s: s["phase"] == "Attached" and not s.get("reason"))
+    make_calls(10, api, "app")
+    make_calls(3, api, "proxy")
+    make_calls(500, web)
+    # In cgroups that the containers made for themselves, one of them a level above the deepest that containers have.
+    for pod, path, calls in ((api, "a/b", 7), (web, "c", 40), (web, "c/d", 1)):
+        Workload.start("--comm", "speaker", "--getppid", calls, pod=pod, cgroup=pod.nested(path)).go()
+    wanted = {"api-0/app": 17, "api-0/proxy": 3, "web-0/app": 541}
+    reported(cluster, trace, lambda s: keys(s, "@") == wanted and keys(s, "@ns") == {f"{namespace}/{NODE}": 561})
+    # Their names stay when they are gone, also in what is counted between two reports.
+    make_calls(5, api, "app")
+    api.delete()
+    web.delete()
+    status = reported(cluster, trace, lambda s: sum(keys(s, "@").values()) == 566)
+    assert keys(status, "@") == wanted | {"api-0/app": 22}
+    lines = [line["text"] for line in status["recent"]]
+    assert lines == [f"{namespace}/api-0/app on {NODE}\n"] * 7 + [f"{namespace}/web-0/app on {NODE}\n"] * 41

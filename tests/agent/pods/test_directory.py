@@ -151,7 +151,7 @@ def test_no_annotation_claims_the_cgroups_of_an_ordinary_pod(tree: Tree, directo
     assert all(not cgroups for _, cgroups in directory.pods())
 
 
-def test_known_for_a_minute_after_pod_and_cgroup_are_gone(tree: Tree, directory: PodDirectory, clock: Clock) -> None:
+def test_known_for_a_while_after_pod_and_cgroup_are_gone(tree: Tree, directory: PodDirectory, clock: Clock) -> None:
     pod, api = uid(), hex_id("a1")
     made, id = tree.make(f"kubepods/pod{pod}/{api}")
     directory.put(Pod.from_object(pod_object(pod, {api: "api"})))

@@ -47,6 +47,14 @@ class Identities:
         """The pod of a cgroup; None for what is no pod's."""
         return self.cgroup(id).pod
 
+    def owner(self, kind: str, id: int) -> str:
+        """The name of the pod, namespace, container or node (`kind`) of a cgroup; "" for what is no pod's."""
+        if kind == "node":
+            return self._node
+        pod = self.pod(id)
+        names = {"pod": pod.name, "namespace": pod.namespace, "container": pod.container} if pod else {}
+        return names.get(kind, "")
+
     def _path(self, id: int) -> str | None:
         return self._directory.path_of(CgroupId(id))
 

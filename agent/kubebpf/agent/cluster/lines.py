@@ -40,6 +40,10 @@ class ClusterResolver(NodeResolver):
         """The id with path and pod."""
         return self._identities.cgroup(id)
 
+    def owner(self, kind: str, id: int) -> str:
+        """The name of the pod, namespace, container or node."""
+        return self._identities.owner(kind, id)
+
     def cgroup_path(self, id: int, pattern: str) -> Cgroup:
         """The path with its pod."""
         shown = super().cgroup_path(id, pattern)

@@ -226,6 +226,7 @@ def _options(trace: Trace, artifact: Artifact, directory: PodDirectory) -> Optio
         params=trace.params,
         # With container names the scope has containers' cgroups, one level below the pods'.
         scope_levels=(low, high + 1) if trace.containers else (low, high),
+        container_level=high + 1,
         # What the program's config block says goes first.
         ring_bytes=None if artifact.manifest.config.ring_pages else ring_bytes(possible_cpus()),
     )

@@ -24,9 +24,11 @@ from kubebpf.compiler.artifact.printf import printf
 from kubebpf.compiler.artifact.state import Entry, Key, MapState, key_of, of_schema, with_default
 from kubebpf.compiler.artifact.strftime import format_clock
 from kubebpf.compiler.artifact.text import cell_value
+from kubebpf.compiler.artifact.types import Desc, DRecord, DResolved, DTuple
 from kubebpf.compiler.artifact.values import Bytes, Value
 
 _COMMAND_SECONDS = 60
+_OWNERS = ("pod", "namespace", "container", "node")
 
 
 def map_state(session: Session, name: str, resolver: Resolver, unset: bool = False, empty: bool = False) -> MapState:
@@ -43,7 +45,21 @@ def map_state(session: Session, name: str, resolver: Resolver, unset: bool = Fal
     found = (session.drain if empty else session.read)(name, resolver, unset)
     layout = found.schema.key
     entries = [Entry(key_of(decode(layout, key, resolver)) if layout else (), cell) for key, cell in found.rows]
-    return of_schema(found.schema, entries)
+    state = of_schema(found.schema, entries)
+    return join_equal(state) if _names_owners(layout) else state
+
+
+def _names_owners(key: Desc | None) -> bool:
+    """Whether a key has the name of a pod: many cgroups are one pod, and many pods one namespace, also for bpftrace's eyes."""
+    match key:
+        case DResolved(kind):
+            return kind in _OWNERS
+        case DTuple(items):
+            return any(_names_owners(item) for _, item in items)
+        case DRecord(fields):
+            return any(_names_owners(field.type) for field in fields)
+        case _:
+            return False
 
 
 def map_states(session: Session, resolver: Resolver, unset: bool = False) -> list[MapState]:

@@ -7,6 +7,7 @@ resolver.cgroup_path(1, "")         -> Cgroup(1, path="/", as_path=True)
 
 from __future__ import annotations
 
+import os
 import pwd
 import time
 from collections.abc import Sequence
@@ -84,6 +85,16 @@ class NodeResolver(PlainResolver):
             return pwd.getpwuid(uid).pw_name
         except (KeyError, OverflowError):
             return ""
+
+    def owner(self, kind: str, id: int) -> str:
+        """Without a cluster a pod is a cgroup, named by its path, and the node is this machine."""
+        match kind:
+            case "pod":
+                return self._path(id)
+            case "node":
+                return os.uname().nodename
+            case _:
+                return ""
 
     def cgroup_path(self, id: int, pattern: str) -> Cgroup:
         """The path in the cgroup v2 hierarchy, which a filter calls `unified`; no path when it is gone or filtered out."""

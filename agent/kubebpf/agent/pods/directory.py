@@ -19,7 +19,8 @@ from pathlib import Path
 from kubebpf.agent.pods.cgroups import CgroupId, CgroupMount, Placement, cgroup_id, parse, top_level
 from kubebpf.agent.pods.pod import Pod, PodRef
 
-KEEP_SECONDS = 60.0
+# Reports of a large cluster are written minutes apart, and each reads names of what was counted since the one before.
+KEEP_SECONDS = 600.0
 # Between two rescans because of an unknown id.
 RESCAN_SECONDS = 1.0
 FOREIGN_LIMIT = 4096
@@ -78,7 +79,7 @@ class PodDirectory:
                 self._version += 1
 
     def remove(self, uid: str) -> None:
-        """A pod is gone from the API server; it stays known for a minute."""
+        """A pod is gone from the API server; it stays known for a while."""
         with self._lock:
             if uid in self._pods and uid not in self._gone_pods:
                 self._gone_pods[uid] = self._clock()
@@ -128,7 +129,7 @@ class PodDirectory:
             return path
 
     def gone(self, path: str) -> None:
-        """A cgroup's directory is gone; its id stays known for a minute.
+        """A cgroup's directory is gone; its id stays known for a while.
 
         Args:
             path: from the root of the hierarchy, as `CgroupMount.path_of` gives it.
@@ -189,7 +190,7 @@ class PodDirectory:
             return (min(self._tops) + 1, max(self._tops) + 2) if self._tops else UNKNOWN_LEVELS
 
     def prune(self) -> None:
-        """Forget what has been gone for more than a minute."""
+        """Forget what has been gone for longer than that."""
         with self._lock:
             before = self._clock() - KEEP_SECONDS
             for id in [id for id, since in self._gone_cgroups.items() if since < before]:

@@ -188,6 +188,7 @@ FACTS: dict[str, Fact] = {
     "wall_offset": lambda constant, options: wall_offset(),
     "pidns_dev": lambda constant, options: kernel_device(pid_namespace().st_dev),
     "pidns_ino": lambda constant, options: pid_namespace().st_ino,
+    "container_level": lambda constant, options: options.container_level or int(constant.default),
     "scope_level_lo": _level(0),
     "scope_level_hi": _level(1),
     "positional": _as_given(_positional),

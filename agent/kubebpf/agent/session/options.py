@@ -23,6 +23,7 @@ class Options:
         missing_probes: error, warn or ignore; None: as the program's config block says.
         scope_levels: the lowest and highest depth of the cgroups in the scope, in the cgroup v2 tree (its root is 0);
             None: as the compiler set it.
+        container_level: the depth of containers' cgroups, the greatest where they lie at several; None: not known.
         ring_bytes: of the ring buffer; None: as the config block says, else by this machine's memory.
         unsafe: attach where nobody knows that an instruction of a user program starts.
         purpose: what the session is for: to run the program, its test probes or its bench probes.
@@ -37,6 +38,7 @@ class Options:
     child: int | None = None
     missing_probes: str | None = None
     scope_levels: tuple[int, int] | None = None
+    container_level: int | None = None
     ring_bytes: int | None = None
     unsafe: bool = False
     purpose: Purpose = "run"

@@ -57,6 +57,9 @@ class Resolver(Protocol):
     def cgroup(self, id: int) -> Cgroup:
         """What is known of a cgroup v2 id."""
 
+    def owner(self, kind: str, id: int) -> str:
+        """The pod, namespace, container or node (`kind`) of a container's cgroup; "" where there is none."""
+
     def cgroup_path(self, id: int, pattern: str) -> Cgroup | Text:
         """The same for cgroup_path(); `pattern` selects hierarchies, empty takes all."""
 
@@ -103,6 +106,10 @@ class PlainResolver:
     def cgroup(self, id: int) -> Cgroup:
         """The id alone."""
         return Cgroup(id)
+
+    def owner(self, kind: str, id: int) -> str:
+        """Nobody."""
+        return ""
 
     def cgroup_path(self, id: int, pattern: str) -> Cgroup | Text:
         """The id alone."""
@@ -241,6 +248,10 @@ def _username(desc: DResolved, data: Memory, resolver: Resolver) -> str:
     return resolver.username(_integer(data, 64, signed=False))
 
 
+def _owner(desc: DResolved, data: Memory, resolver: Resolver) -> str:
+    return resolver.owner(desc.kind, _integer(data, 64, signed=False))
+
+
 def _timestamp(desc: DResolved, data: Memory, resolver: Resolver) -> str:
     ns, index = struct.unpack_from("<QQ", data)
     return resolver.timestamp(ns, resolver.string(index), str(desc.params[0]) if desc.params else "boot")
@@ -264,5 +275,6 @@ def _build_ids(data: Memory, count: int) -> str:
 
 _TEXTS = {
     "ksym": _ksym, "usym": _usym, "inet": _inet, "macaddr": _macaddr, "username": _username,
+    "pod": _owner, "namespace": _owner, "container": _owner, "node": _owner,
     "timestamp": _timestamp, "strftime": _timestamp, "kstack": _stack, "ustack": _stack,
 }  # fmt: skip

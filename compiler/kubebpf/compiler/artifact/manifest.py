@@ -148,6 +148,7 @@ class Constant:
 
     Args:
         kind: ncpus, start_boottime, start_realtime, wall_offset, pidns_dev, pidns_ino, scope_level_lo, scope_level_hi,
+            container_level,
             positional, positional_count, getopt, cgroupid, kaddr, self_pid, cpid, has_cpid, traced (arg: the
             attach point's number), ….
         offset: in the section, in bytes.

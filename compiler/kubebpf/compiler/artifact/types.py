@@ -96,6 +96,7 @@ class DResolved:
     """Raw numbers that the node turns into text. Layouts by `kind`:
 
     ksym: u64 address. usym: u64 address, u32 pid, u32 probe. inet: u64 family, 16 bytes. macaddr: 6 bytes. username: u64 uid.
+    pod, namespace, container: u64 cgroup id. node: u64 0.
     cgroup_path: u64 cgroup id, u64 index into the manifest's strings (the hierarchy filter). timestamp/strftime: u64 nanoseconds,
     u64 index into the manifest's strings (the format), with params (mode,). kstack/ustack: u32 pid, u32 probe, u64 count,
     then up to params[1] u64 addresses, with params (mode, limit).

@@ -68,7 +68,8 @@ class Text:
 
     Args:
         text: as bpftrace prints it. A stack starts and ends with a newline: `"\n        do_mmap+1\n"`.
-        kind: ksym, usym, kstack, ustack, inet, macaddr, username, timestamp, strftime or cgroup_path.
+        kind: ksym, usym, kstack, ustack, inet, macaddr, username, timestamp, strftime, cgroup_path, pod, namespace,
+            container or node.
     """
 
     text: str

@@ -13,6 +13,7 @@ from kubebpf.compiler.builtins import (
     output,
     packets,
     parameters,
+    pods,
     probe,
     questions,
     stacks,
@@ -45,5 +46,6 @@ MODULES = (
     user,
     context,
     kernel,
+    pods,
 )
 BUILTINS: dict[str, Builtin] = {builtin.name: builtin for module in MODULES for builtin in module.ALL}

@@ -232,7 +232,7 @@ class Aggregate:
 class Resolved:
     """A value that only the node can turn into text, kept as the raw numbers that this takes.
 
-    `kind`: ksym, usym, kstack, ustack, inet, macaddr, cgroup_path, username, timestamp, strftime, mac...; `params` are
+    `kind`: ksym, usym, kstack, ustack, inet, macaddr, cgroup_path, username, pod, timestamp, strftime, mac...; `params` are
     kind-specific
     constants (a stack's mode and limit, strftime's format id).
     """
