@@ -208,7 +208,7 @@ def test_questions_about_types() -> None:
     asked = (
         "is_array($p)", "is_array($s)", "is_str($s)", "is_str(1)", "is_ptr(curtask)", "is_ptr(1)", "is_integer(pid)",
         "is_integer($s)", "is_unsigned_integer(pid)", "is_unsigned_integer(-1)", "is_literal(-1)", "is_literal($s)",
-        "is_scalar(@m)", "is_scalar(@s)", "is_err((int8 *)-1)", "is_err((int8 *)-4096)", "is_err(curtask)",
+        "is_scalar(@m)", "is_scalar(@s)", "is_err((int8 *)(int64)-1)", "is_err((int8 *)(int64)-4096)", "is_err(curtask)",
     )  # fmt: skip
     declared = '$p = pton("1.2.3.4"); $s = "a"; @m[1] = 1; @s = 1; static_assert(sizeof($p) == 4, "four"); assert_str($s);'
     expected = [True, False, True, False, True, False, True, False, True, False, True, False, False, True, True, False, False]

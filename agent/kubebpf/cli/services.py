@@ -66,15 +66,10 @@ def _run(module: str, **options: Any) -> int:
     help="validating/NAME or mutating/NAME: a configuration whose caBundle is kept right.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log every event and request.")
-def operator(
-    webhook_port: int | None, webhook_hosts: tuple[str, ...], webhook_configurations: tuple[str, ...], **options: Any
-) -> int:
+def operator(**options: Any) -> int:
     """Compile traces and merge the reports of the nodes. Runs until SIGTERM."""
-    if webhook_port is not None:
-        if not webhook_hosts:
-            raise click.UsageError("--webhook-port needs a --webhook-host")
-        webhook = import_module("kubebpf.operator.config").Webhook(webhook_port, webhook_hosts, webhook_configurations)
-        options["webhook"] = webhook
+    if options["webhook_port"] is not None and not options["webhook_hosts"]:
+        raise click.UsageError("--webhook-port needs a --webhook-host")
     return _run("kubebpf.operator.main", **options)
 
 

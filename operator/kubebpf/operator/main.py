@@ -32,7 +32,9 @@ def run(
     status_interval: float | None = None,
     liveness: str | None = None,
     unsafe: Unsafe = "Reviewed",
-    webhook: Webhook | None = None,
+    webhook_port: int | None = None,
+    webhook_hosts: tuple[str, ...] = (),
+    webhook_configurations: tuple[str, ...] = (),
     verbose: bool = False,
 ) -> int:
     """Run until SIGTERM or SIGINT.
@@ -44,7 +46,7 @@ def run(
         status_interval: seconds between two writes of results of one trace; None: KUBEBPF_STATUS_INTERVAL, else 15.
         liveness: where to answer health probes, for example http://0.0.0.0:8080/healthz; None: nowhere.
         unsafe: who may use unsafe helpers, see Config.
-        webhook: where the admission webhook is served; None: nowhere.
+        webhook_port, webhook_hosts, webhook_configurations: where the admission webhook is served, see Webhook; no port: nowhere.
         verbose: log every event and request.
 
     Returns:
@@ -69,6 +71,7 @@ def run(
         return 1
     environment = Config.from_environment()
     interval = environment.status_interval if status_interval is None else status_interval
+    webhook = Webhook(webhook_port, webhook_hosts, webhook_configurations) if webhook_port is not None else None
     settings = replace(
         environment,
         namespace=namespace,
