@@ -178,6 +178,30 @@ def test_one_node_refuses_and_the_others_run_on(world: World) -> None:
     agent.check()
 
 
+# Looking for one long string in another wants more branches than the verifier follows.
+TOO_COMPLEX = """config = { max_strlen = 3000 }
+tracepoint:syscalls:sys_enter_openat {
+  $a = str(args.filename);
+  if (strstr($a, str(args.filename)) >= 0) { @ = count(); }
+}
+"""
+
+
+def test_a_program_that_the_verifier_refuses(world: World) -> None:
+    good = world.trace("beside", COUNT)
+    trace = world.trace("complex", TOO_COMPLEX)
+    said = trace.condition("Stalled", "True", timeout=90)
+    assert said["reason"] == "AllNodesFailed"
+    errors = trace.status()["nodeErrors"]
+    assert {error["node"] for error in errors} == {world.a, world.b}
+    assert {error["reason"] for error in errors} == {"VerifierRejected"}
+    assert all("too complex" in error["message"] and "omitted" in error["message"] for error in errors)
+    eventually(lambda: _event(world, trace, "NodeFailed"), timeout=15, what="an Event tells of a node")
+    good.condition("Ready", "True")
+    world.calls(3, 4)
+    good.results(lambda m: scalar(m, "@all") == 7)
+
+
 def _event(world: World, trace: Trace, reason: str) -> bool:
     uid = trace.read()["metadata"]["uid"]
     events = world.cluster.api("GET", f"/api/v1/namespaces/{world.namespace}/events")["items"]
