@@ -40,6 +40,7 @@ def test_signal(call: str, number: int) -> None:
         assert work.process.wait(timeout=10) == -number
 
 
+@pytest.mark.entry("write_user")
 def test_write_user() -> None:
     """A pipe's write sends what the program put there instead."""
     source = "import os, sys; sys.stdin.read(1); os.write(1, b'original text')"

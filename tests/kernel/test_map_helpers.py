@@ -13,7 +13,7 @@ def test_find() -> None:
     text = """begin {
         @n[7] = 42; @t[1, "x"] = (5, "hello"); @c[3] = count(); @c[3] = count(); @s["k"] = "text"; @w[1] = (int8)5;
         let $n; print((find(@n, 8, $n), $n)); print((find(@n, 7, $n), $n)); print((find(@n, 8, $n), $n));
-        if (find(@t, (1, "x"), $t)) { print($t); } if (!find(@t, (1, "longer"), $t)) { print($t); }
+        let $t; if (find(@t, (1, "x"), $t)) { print($t); } if (!find(@t, (1, "longer"), $t)) { print($t); }
         let $count; print((find(@c, 3, $count), $count)); let $s; print((find(@s, "k", $s), $s));
         $wide = (int64)70000; print((find(@w, 1, $wide), $wide));
     }"""
@@ -34,9 +34,10 @@ def test_find_in_a_loop() -> None:
         ("find(@scalar, 1, $v)", "NeedsKeyedMap"),
         ('find(@keyed, "a", $v)', "KeyMismatch"),
         ("find(@keyed, 1, 5)", "NeedsVariable"),
+        ("find(@keyed, 1, $never)", "UndefinedVariable"),
         ("find(1, 1, $v)", "NeedsMap"),
         ("find(@keyed, 1)", "WrongArgumentCount"),
     ],
 )
 def test_find_refuses(call: str, code: str) -> None:
-    assert codes(f"begin {{ @scalar = 1; @keyed[1] = 1; _ = {call}; }}", anything()) == [code]
+    assert codes(f"begin {{ @scalar = 1; @keyed[1] = 1; let $v; _ = {call}; }}", anything()) == [code]

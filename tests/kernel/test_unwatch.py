@@ -37,6 +37,7 @@ def counts(session: Session) -> tuple[int, int]:
     return found[0], found[1]
 
 
+@pytest.mark.entry("unwatch")
 def test_unwatch() -> None:
     with subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE, text=True) as writer:
         try:

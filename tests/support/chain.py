@@ -110,10 +110,10 @@ _FORMS: dict[str, Callable[[Path], Program]] = {
 
 def _frames(path: Path, functions: tuple[str, ...]) -> list[str]:
     """Where each function goes on: behind the call of the next one, or behind the system call."""
-    return [f"{name}+{_behind_call(path, name)}" for name in functions]
+    return [f"{name}+{behind_call(path, name)}" for name in functions]
 
 
-def _behind_call(path: Path, function: str) -> int:
+def behind_call(path: Path, function: str) -> int:
     said = subprocess.run(["objdump", "-d", f"--disassemble={function}", path], capture_output=True, text=True, check=True).stdout
     lines = [line for line in said.splitlines() if re.match(r"\s+[0-9a-f]+:\t", line)]
     start = int(lines[0].split(":")[0], 16)

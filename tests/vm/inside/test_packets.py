@@ -62,6 +62,7 @@ def of_port(found: list[Packet], port: int) -> Packet:
     return next(p for p in found if p.data[9] == socket.IPPROTO_UDP and p.data[20:22] == port.to_bytes(2, "big"))
 
 
+@pytest.mark.entry("skboutput")
 def test_skboutput(tmp_path: Path) -> None:
     """The second file is cut to the headers of IP and UDP, behind Ethernet's; a length that the buffer has not is refused."""
     path, cut = tmp_path / "all.pcap", tmp_path / "cut.pcap"

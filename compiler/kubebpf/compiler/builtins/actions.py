@@ -15,6 +15,7 @@ from kubebpf.compiler.emit.events import send
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.emit.words import send_words
 from kubebpf.compiler.passes.conversions import convert
+from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import U64, VOID, Array, Bool, EnumType, Pointer, Space
@@ -91,7 +92,7 @@ def _emit_unwatch(code: Code, node: typed.Call) -> Operand:
 
 def _check_fail(t: Typing, node: tree.Call) -> typed.Expr:
     """fail("…", literals): the compilation ends here, when this is reached."""
-    format_, values = literal_string(t, node, 0), [t.value(a) for a in node.arguments[1:]]
+    format_, values = literal_string(t, node, 0), [literal(t, t.value(a)) for a in node.arguments[1:]]
     if format_ is None or any(isinstance(v, typed.Bad) for v in values):
         return t.bad(node)
     for value in values:

@@ -9,10 +9,11 @@ from kubebpf.compiler.builtins.shapes import assigned_map, call, known_map
 from kubebpf.compiler.builtins.stacks import depth, is_stack
 from kubebpf.compiler.complaints.helpers import NeedsVariable
 from kubebpf.compiler.complaints.stacks import NotAStackOrMap
-from kubebpf.compiler.complaints.typing import KeyMissing, NeedsKeyedMap, NeedsMap
+from kubebpf.compiler.complaints.typing import KeyMissing, NeedsKeyedMap, NeedsMap, UndefinedVariable
 from kubebpf.compiler.emit.events import send
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.emit.maps import count_elements, delete, find, has_key
+from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import BOOL, I64, VOID
@@ -121,6 +122,10 @@ def _check_find(t: Typing, node: tree.Call) -> typed.Expr:
     info = known_map(t, node)
     if not isinstance(target, tree.Variable):
         return t.bad(node, NeedsVariable(span=target.span))
+    if t.lookup(target.name) is None:
+        # Where the key is absent, nothing is stored: the variable has to have a value before.
+        near = did_you_mean(target.name, t.visible_variables())
+        return t.bad(node, UndefinedVariable(span=target.span, name=target.name, help=near))
     if info is None or not isinstance(first, tree.Map):
         return t.bad(node)
     if info.key is None:

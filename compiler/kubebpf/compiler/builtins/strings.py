@@ -29,17 +29,17 @@ class Read:
 
     space: Space  # NONE: where the argument lies
     dynamic: bool
-    whole: bool = False  # no length was given
+    whole: bool = False  # no length was given, or one beyond what a string may have
 
 
 def _check_str(t: Typing, node: tree.Call) -> typed.Expr:
     source = _parameter(t, node.arguments[0]) or t.value(node.arguments[0])
-    size, length = _capacity(t, node)
+    size, length, whole = _capacity(t, node)
     if size is None or isinstance(source, typed.Bad):
         return t.bad(node)
     if isinstance(source.type, Array) and not source.type.length and length is None:
         # A flexible array member: its struct does not say where it ends.
-        return call(t, node, String(size), (source,), Read(Space.NONE, dynamic=False, whole=len(node.arguments) < 2))
+        return call(t, node, String(size), (source,), Read(Space.NONE, dynamic=False, whole=whole))
     if isinstance(source.type, String | Array):
         return _held(t, node, source, size, length)
     space = _space(t, source)
@@ -47,7 +47,7 @@ def _check_str(t: Typing, node: tree.Call) -> typed.Expr:
         wanted = "a pointer, an integer or a string"
         return t.bad(node, WrongArgument(span=source.span, name="str", wanted=wanted, found=str(source.type)))
     arguments = (source,) if length is None else (source, length)
-    return call(t, node, String(size), arguments, Read(space, length is not None, whole=len(node.arguments) < 2))
+    return call(t, node, String(size), arguments, Read(space, length is not None, whole))
 
 
 def _parameter(t: Typing, node: tree.Expr | tree.TypeSyntax) -> typed.Expr | None:
@@ -66,22 +66,21 @@ def _parameter(t: Typing, node: tree.Expr | tree.TypeSyntax) -> typed.Expr | Non
     return typed.LoadTime(span=node.span, type=String(t.settings.max_strlen), kind="positional", arg=arg)
 
 
-def _capacity(t: Typing, node: tree.Call) -> tuple[int | None, typed.Expr | None]:
-    """The capacity of the result, and the length when it is known only at run time."""
+def _capacity(t: Typing, node: tree.Call) -> tuple[int | None, typed.Expr | None, bool]:
+    """The capacity of the result, the length when it is known only at run time, and whether no length cuts the result."""
     most = t.settings.max_strlen
     if len(node.arguments) < 2:
-        return most, None
+        return most, None, True
     length = literal(t, integer(t, node, 1))
     if isinstance(length, typed.Bad):
-        return None, None
-    if isinstance(length, typed.Constant):
-        if length.value < 0:
-            t.complain(
-                WrongArgument(span=length.span, name="str", wanted="a length that is not negative", found=str(length.value))
-            )
-            return None, None
-        return max(min(length.value, most), 1), None
-    return most, convert(length, U64)
+        return None, None, False
+    if not isinstance(length, typed.Constant):
+        return most, convert(length, U64), False
+    if length.value < 0:
+        wanted = "a length that is not negative"
+        t.complain(WrongArgument(span=length.span, name="str", wanted=wanted, found=str(length.value)))
+        return None, None, False
+    return max(min(length.value, most), 1), None, length.value > most
 
 
 def _held(t: Typing, node: tree.Call, source: typed.Expr, size: int, length: typed.Expr | None) -> typed.Expr:
@@ -136,7 +135,7 @@ def _fill(code: Code, space: Space, to: Operand, size: int, source: Operand, cop
 
 
 def _emit_bounded(code: Code, node: typed.Call, to: Operand, size: int, source: Operand) -> Operand:
-    """A length from the program is cut to the capacity; str(p, n) gives n - 1 characters at most."""
+    """str(p, n) gives n - 1 characters at most; a length beyond the capacity cuts nothing."""
     f = code.f
     assert isinstance(node.extra, Read)
     wanted = code.scalar(node.arguments[1])
@@ -150,7 +149,12 @@ def _emit_bounded(code: Code, node: typed.Call, to: Operand, size: int, source: 
     f.place(bounded)
     f.branch(f.compare("ne", length, const(0)), read, done)
     f.place(read)
-    code.reading(helper, to, f.cast("trunc", length, "i32"), code.as_pointer(source))
+    copied = code.reading(helper, to, f.cast("trunc", length, "i32"), code.as_pointer(source))
+    if node.extra.space is not Space.BPF:
+        beyond = f.label("beyond")
+        f.branch(f.compare("ugt", wanted, const(size)), beyond, done, likely=False)
+        f.place(beyond)
+        _fill(code, node.extra.space, to, size, source, copied)
     f.place(done)
     return const(0)
 
