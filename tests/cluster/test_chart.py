@@ -32,23 +32,25 @@ OPERATOR_MAY_NOT = [
 ]  # fmt: skip
 AGENT_MAY = [
     "list bpftraces.kubebpf.dev", "watch clusterbpftraces.kubebpf.dev", "create bpftracereports.kubebpf.dev",
-    "patch bpftracereports.kubebpf.dev/status", "get configmaps kubebpf-system", "watch pods", "list nodes",
+    "patch bpftracereports.kubebpf.dev/status", "get configmaps kubebpf-system", "watch pods", "list nodes", "watch namespaces",
 ]  # fmt: skip
 AGENT_MAY_NOT = [
     "get secrets kubebpf-system", "list configmaps kubebpf-system", "get configmaps default",
     "create configmaps kubebpf-system", "patch bpftraces.kubebpf.dev", "patch bpftraces.kubebpf.dev/status",
-    "patch bpftracereports.kubebpf.dev", "create events", "patch nodes", "delete pods", "create pods", "list namespaces",
+    "patch bpftracereports.kubebpf.dev", "create events", "patch nodes", "delete pods", "create pods", "get pods",
 ]  # fmt: skip
 
 
 def test_the_crds_of_the_chart_are_those_of_the_project() -> None:
     subprocess.run([sys.executable, REPOSITORY / "hack" / "sync-crds.py", "--check"], check=True)
-    rendered = {thing["metadata"]["name"]: thing for thing in render() if thing["kind"] == "CustomResourceDefinition"}
+    rendered = {thing["metadata"]["name"]: thing for thing in render(25) if thing["kind"] == "CustomResourceDefinition"}
     written = [yaml.safe_load(path.read_text()) for path in (REPOSITORY / "crds").glob("*.yaml")]
     assert len(rendered) == len(written) == 3
     for crd in written:
         crd["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
         assert rendered[crd["metadata"]["name"]] == crd
+    # Helm would refuse an unknown field where the API server knows no rules.
+    assert "x-kubernetes-validations" not in str(render(24)) and "x-kubernetes-validations" in str(render(25))
     assert not [thing for thing in render(values={"crds.install": False}) if thing["kind"] == "CustomResourceDefinition"]
 
 
@@ -61,6 +63,27 @@ def test_it_renders_for_old_and_new_clusters(minor: int) -> None:
     kinds = {thing["kind"] for thing in render(minor)}
     assert kinds >= KINDS | {"CustomResourceDefinition"}
     assert ("FlowSchema" in kinds) == (minor >= 29)
+    assert ("ValidatingAdmissionPolicy" in kinds) == ("ValidatingAdmissionPolicyBinding" in kinds) == (minor >= 30)
+
+
+def test_agents_write_reports_of_their_own_node_only() -> None:
+    objects = {thing["kind"]: thing for thing in render(30)}
+    policy, binding = objects["ValidatingAdmissionPolicy"], objects["ValidatingAdmissionPolicyBinding"]
+    spec = policy["spec"]
+    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+    assert spec["failurePolicy"] == "Fail"
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    # A subresource or a version that is not named would be a way around it.
+    served = yaml.safe_load((REPOSITORY / "crds/bpftracereports.yaml").read_text())["spec"]["versions"]
+    assert rule["apiVersions"] == [version["name"] for version in served if version["served"]]
+    assert set(rule["resources"]) == {"bpftracereports", "bpftracereports/status"}
+    assert set(rule["operations"]) == {"CREATE", "UPDATE", "DELETE"}
+    (condition,) = spec["matchConditions"]
+    account = objects["DaemonSet"]["spec"]["template"]["spec"]["serviceAccountName"]
+    assert f"'system:serviceaccount:kubebpf-system:{account}'" in condition["expression"]
+    rules = " ".join(validation["expression"] for validation in spec["validations"])
+    assert "oldObject.spec.node" in rules and " object.spec.node" in rules and "variables.node != ''" in rules
+    assert "ValidatingAdmissionPolicy" not in {thing["kind"] for thing in render(30, values={"agent.boundReports": False})}
 
 
 @pytest.mark.parametrize(

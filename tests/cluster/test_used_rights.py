@@ -102,10 +102,10 @@ def _told_twice(world: World) -> bool:
 
 
 def _turns_run_and_end(world: World) -> None:
-    target = world.target
-    short = {"program": COUNT, "duration": "1s", "ttlSecondsAfterFinished": 1, "schedule": "* * * * *", "target": target}
-    for where in (world.namespace, ""):
-        parent = TestTrace(world.cluster, f"turns-{world.fleet}", where, **short)
+    short = {"program": COUNT, "duration": "1s", "ttlSecondsAfterFinished": 1, "schedule": "* * * * *"}
+    by_namespace = world.target | {"namespaceSelector": {"matchLabels": {"team": "a"}}}
+    for where, target in ((world.namespace, world.target), ("", by_namespace)):
+        parent = TestTrace(world.cluster, f"turns-{world.fleet}", where, **short, target=target)
         parent.wait_for("Ready", "True", "Scheduled")
         ago = time.strftime("%Y-%m-%dT%H:%M:00Z", time.gmtime(time.time() - 120))
         world.cluster.api("PATCH", f"{parent.path}/status", {"status": {"schedule": {"lastTime": ago}}})
