@@ -129,8 +129,7 @@ class Run:
     def _show(self, records: Sequence[Record]) -> bool:
         """Do what the records ask; whether there were any."""
         self._dispatch.expect(records)
-        for record in records:
-            self._dispatch(record)
+        self._dispatch.all(records)
         if records:
             self._flush()
         return bool(records)

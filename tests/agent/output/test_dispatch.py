@@ -27,7 +27,7 @@ def said(event: Event, data: bytes, allow_unsafe: bool = False, warnings: bool =
     lines: list[tuple[str, str]] = []
     output = TextOutput(lambda kind, line: lines.append((kind, line)))
     dispatch = Dispatcher(Session(Artifact(b"", manifest)), PlainResolver(), output, allow_unsafe, warnings)
-    dispatch(Reader(manifest).record(struct.pack("<II", event.id, 0) + data))
+    dispatch(*Reader(manifest).records([struct.pack("<II", event.id, 0) + data]))
     return lines
 
 

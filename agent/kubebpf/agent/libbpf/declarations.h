@@ -172,13 +172,6 @@ int bpf_map_get_fd_by_id(__u32 id);
 int bpf_link_get_fd_by_id(__u32 id);
 int bpf_prog_test_run_opts(int prog_fd, struct bpf_test_run_opts *opts);
 
-typedef int (*ring_buffer_sample_fn)(void *ctx, void *data, size_t size);
-struct ring_buffer *ring_buffer__new(int map_fd, ring_buffer_sample_fn sample_cb, void *ctx, const void *opts);
-void ring_buffer__free(struct ring_buffer *rb);
-int ring_buffer__poll(struct ring_buffer *rb, int timeout_ms);
-int ring_buffer__consume(struct ring_buffer *rb);
-int ring_buffer__epoll_fd(const struct ring_buffer *rb);
-
 typedef void (*perf_buffer_sample_fn)(void *ctx, int cpu, void *data, __u32 size);
 typedef void (*perf_buffer_lost_fn)(void *ctx, int cpu, __u64 count);
 struct perf_buffer *perf_buffer__new(int map_fd, size_t pages, perf_buffer_sample_fn sample_cb, perf_buffer_lost_fn lost_cb,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
 from kubebpf.agent.output.files import ANY, Files, NotKeptError, NotShownError
 from kubebpf.agent.output.joined import join_equal
@@ -19,6 +21,7 @@ from kubebpf.agent.session.ring import Record
 from kubebpf.agent.session.session import Session
 from kubebpf.compiler.artifact.cells import Average
 from kubebpf.compiler.artifact.decode import Resolver, decode
+from kubebpf.compiler.artifact.formatter import formatter_of
 from kubebpf.compiler.artifact.manifest import Event, MapSchema
 from kubebpf.compiler.artifact.printf import printf
 from kubebpf.compiler.artifact.state import Entry, Key, MapState, key_of, of_schema, with_default
@@ -94,10 +97,16 @@ class Dispatcher:
         self._packets: dict[str, PacketFile] = {}
         self._both: set[int] = set()  # by identity; their list outlives its dispatch
         self._schemas = {schema.name: schema for schema in session.manifest.maps}
+        self._clears = any(event.kind == "clear" for event in session.manifest.events)
+        printfs = [event for event in session.manifest.events if event.kind == "printf"]
+        simple = {event.id: formatter_of(event, resolver.trailer) for event in printfs}
+        self._formatters = {id: formatter for id, formatter in simple.items() if formatter}
 
     def expect(self, records: Sequence[Record]) -> None:
         """Look at records that will come, all in their order: a print() of a map whose next record is a clear() does both."""
         self._both.clear()
+        if not self._clears:
+            return
         last: dict[str, Record] = {}
         for record in records:
             name = record.event.map
@@ -133,6 +142,16 @@ class Dispatcher:
             file.close()
         self._packets.clear()
 
+    def all(self, records: Sequence[Record]) -> None:
+        """Do what records ask, one after the other, as if called with each; quicker for a flood of printf."""
+        for number, group in groupby(records, _number_of):
+            formatter = self._formatters.get(number)
+            if formatter is None:
+                for record in group:
+                    self(record)
+            else:
+                self.output.printed(formatter([record.data for record in group]))
+
     def values(self, record: Record) -> list[Value]:
         """The arguments of a record."""
         arguments = record.event.arguments
@@ -150,6 +169,8 @@ class Dispatcher:
 def _whole(record: Record) -> bool:
     return record.event.kind == "print_map" and not record.event.arguments
 
+
+_number_of = attrgetter("event.id")
 
 Action = Callable[[Dispatcher, Record], None]
 

@@ -49,6 +49,9 @@ class Output(Protocol):
     def said(self, kind: str, text: str) -> None:
         """Finished text: printf, time, cat, join or system."""
 
+    def printed(self, texts: Sequence[str]) -> None:
+        """Finished texts of printf, in their order."""
+
     def value(self, value: Value) -> None:
         """print() of a value."""
 
@@ -82,12 +85,15 @@ class Streams:
 
     def write(self, kind: str, text: str) -> None:
         """Write text; bytes that are no UTF-8 go out as they came in."""
-        stream = self._err if kind in _ERRORS else self._out
-        if stream is self._err and self._err is not self._out:
-            self._out.flush()
-        stream.write(text.encode("utf-8", "surrogateescape"))
-        if stream is self._err or self._at_once:
-            stream.flush()
+        data = text.encode("utf-8", "surrogateescape")
+        if kind not in _ERRORS:
+            self._out.write(data)
+            if self._at_once:
+                self._out.flush()
+            return
+        self._out.flush()
+        self._err.write(data)
+        self._err.flush()
 
     def flush(self) -> None:
         """Show what was written."""
@@ -113,6 +119,10 @@ class TextOutput:
     def said(self, kind: str, text: str) -> None:
         """The text; join and system end their line (src/output/text.cpp, 577-595)."""
         self._sink(kind, f"{text}\n" if kind in ("join", "system") else text)
+
+    def printed(self, texts: Sequence[str]) -> None:
+        """All of them at once."""
+        self._sink("printf", "".join(texts))
 
     def value(self, value: Value) -> None:
         """The value and a newline."""
@@ -179,6 +189,11 @@ class JsonOutput:
     def said(self, kind: str, text: str) -> None:
         """A record of the kind; what system() printed is a `syscall`, upstream's word."""
         self._write(jsonl.text_record("syscall" if kind == "system" else kind, text))
+
+    def printed(self, texts: Sequence[str]) -> None:
+        """A record for each."""
+        for text in texts:
+            self.said("printf", text)
 
     def value(self, value: Value) -> None:
         """A `value` record."""

@@ -458,10 +458,11 @@ class Session:
             self._pending += records
 
     def _taken(self) -> list[Record]:
-        records = [self._reader.record(data) for data in self._pending]
+        records = self._reader.records(self._pending)
         self._pending.clear()
         for record in records:
-            self.exit = self.exit or exit_of(record)
+            if record.event.kind == "exit":
+                self.exit = self.exit or exit_of(record)
         return records
 
 

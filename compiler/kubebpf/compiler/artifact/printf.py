@@ -75,16 +75,17 @@ def number_of(value: Value) -> int:
             raise TypeError(f"{type(value).__name__.lower()} is no integer")
 
 
-def _bits(length: str) -> int:
+def bits_of(length: str) -> int:
+    """How many bits of a number a length modifier takes."""
     return {"hh": 8, "h": 16, "l": 64, "ll": 64, "j": 64, "z": 64, "t": 64}.get(length, 32)
 
 
 def _unsigned(match: re.Match[str], value: Value) -> int:
-    return number_of(value) & ((1 << _bits(match["length"])) - 1)
+    return number_of(value) & ((1 << bits_of(match["length"])) - 1)
 
 
 def _signed(match: re.Match[str], value: Value) -> str:
-    number, bits = _unsigned(match, value), _bits(match["length"])
+    number, bits = _unsigned(match, value), bits_of(match["length"])
     if number >> (bits - 1):
         number -= 1 << bits
     return f"{number:+}" if match["plus"] else str(number)
