@@ -71,10 +71,21 @@ exec chroot . /bin/bash $1/command > dev/hvc0 2>&1 < dev/null
 EOF
 }
 
+# What runs left behind that were killed; their folders are named by the number of their process.
+sweep() {
+  local folder owner
+  for folder in "$CACHE"/run.*; do
+    owner=${folder##*/run.}
+    owner=${owner%%.*}
+    [ ! -d "$folder" ] || [[ $owner =~ ^[0-9]+$ && -d /proc/$owner ]] || rm -rf --one-file-system "$folder"
+  done
+}
+
 run() {
   [ -e "$CACHE/bzImage" ] && [ -x "$CACHE/qemu/usr/bin/qemu-system-x86_64" ] || { echo "vm.sh: run 'hack/vm.sh setup' first" >&2; exit 3; }
   local work libraries accelerator processor status=250
-  work=$(mktemp -d "$CACHE/run.XXXXXX")
+  sweep
+  work=$(mktemp -d "$CACHE/run.$$.XXXXXX")
   trap 'set +e; kill $(jobs -p) 2> /dev/null; wait 2> /dev/null; rm -rf "'"$work"'"' EXIT
   guest "$work" > "$work/init"
   chmod +x "$work/init"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from conformance.cases import Case, Verdict
+from conformance.forked import Forked
 
 _ATTACHED = re.compile(r"^Attached \d+ probes?$|\"attached_probes\"", re.MULTILINE)
 _OWN_NAME = re.compile(r"\bbpftrace\b")
@@ -36,13 +37,13 @@ def name_of(case: Case) -> str:
     return f"{case['suite']}/{case['name']}"
 
 
-def judge(case: Case) -> Verdict:
-    """Run a case and compare."""
+def judge(case: Case, forked: bool = False) -> Verdict:
+    """Run a case and compare; `forked`: in a fork of this process."""
     name, tier = name_of(case), case["tier"]
     if case.get("setup"):
         subprocess.run(case["setup"], shell=True, capture_output=True, check=False, timeout=10)
     with _companions(case.get("before") or ()):
-        ran = _run(case)
+        ran = _run(case, forked)
     if case.get("cleanup"):
         subprocess.run(case["cleanup"], shell=True, capture_output=True, check=False, timeout=10)
     output = ran.out + ran.err
@@ -104,17 +105,13 @@ def _documents(text: str) -> list[Any] | str:
     return found
 
 
-def _run(case: Case) -> Ran:
+def _run(case: Case, forked: bool) -> Ran:
     modes = {expect["mode"] for expect in case["expects"]}
     flags = ["-q", "-f", "json"] if "json" in modes else ["-q"] if "file" in modes else []
     flags += ["--unsafe"] if case.get("unsafe") or _asks_unsafe(case) else []
     program = _OWN_NAME.sub("kubebpf", case["program"])
     command = [str(Path(sys.executable).with_name("kubebpf")), "run", *flags, "-e", program, *case.get("params", [])]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | case.get("env", {}),
-    )  # fmt: skip
+    process = Forked(command, case.get("env", {})) if forked else _started(command, case)
     try:
         return _watched(process, case, quiet=bool(flags) and "-q" in flags)
     finally:
@@ -123,12 +120,20 @@ def _run(case: Case) -> Ran:
             process.wait()
 
 
+def _started(command: list[str], case: Case) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | case.get("env", {}),
+    )  # fmt: skip
+
+
 def _asks_unsafe(case: Case) -> bool:
     # Upstream's runner gives --unsafe to every case but those that are about its lack.
     return not any("--unsafe" in expect["text"] for expect in case["expects"])
 
 
-def _watched(process: subprocess.Popen[bytes], case: Case, quiet: bool) -> Ran:
+def _watched(process: subprocess.Popen[bytes] | Forked, case: Case, quiet: bool) -> Ran:
     assert process.stdout is not None
     assert process.stderr is not None
     out, err = _Reader(process.stdout), _Reader(process.stderr)
@@ -150,6 +155,7 @@ def _watched(process: subprocess.Popen[bytes], case: Case, quiet: bool) -> Ran:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    assert process.returncode is not None
     return Ran(out.finish(), err.finish(), process.returncode, timed_out)
 
 

@@ -23,6 +23,8 @@ from kubebpf.agent.libbpf.types import Place
 RAW_TP = 23  # BPF_TRACE_RAW_TP, enum bpf_attach_type
 _LOG_BYTES = 1 << 16
 _LD_IMM64, _CALL = 0x18, 0x85  # BPF_LD | BPF_DW | BPF_IMM, BPF_JMP | BPF_CALL
+_TRACING = 26  # BPF_PROG_TYPE_TRACING
+_MOVE, _EXIT = 0xB7, 0x95  # BPF_ALU64 | BPF_MOV | BPF_K, BPF_JMP | BPF_EXIT
 _PSEUDO_FUNC, _PSEUDO_CALL = 4, 1
 
 
@@ -63,6 +65,22 @@ def attached_clone(template: Program, place: Place, cookie: int) -> CloneLink:
     except BaseException:
         os.close(program)
         raise
+
+
+def trial(place: Place, attach_type: int) -> int:
+    """Whether the kernel loads a tracing program for a place: 0, or why it does not, as in errno."""
+    nothing = ffi.new("struct bpf_insn[2]", [{"code": _MOVE}, {"code": _EXIT}])  # r0 = 0; exit
+    fields = {
+        "sz": ffi.sizeof("struct bpf_prog_load_opts"),
+        "expected_attach_type": attach_type,
+        "attach_btf_id": place.number,
+        "attach_btf_obj_fd": place.object,
+    }
+    options: Any = ffi.new("struct bpf_prog_load_opts *", fields)
+    loaded = int(lib().bpf_prog_load(_TRACING, b"kb_trial", b"GPL", nothing, 2, options))
+    if loaded >= 0:
+        os.close(loaded)
+    return max(0, -loaded)
 
 
 def _load(template: Program, place: Place) -> int:

@@ -72,6 +72,19 @@ class KernelTypes:
             return Place(number, found[1])
         return None
 
+    def lookup(self, name: str, kind: int, module: str = "") -> tuple[Any, int] | None:
+        """The BTF that has a name, and the number in it. The BTF lives until the block's end.
+
+        Raises:
+            LibbpfError: the kernel has no BTF.
+        """
+        if (number := self._number(self._vmlinux(), name, kind)) > 0:
+            return self._vmlinux(), number
+        found = self._module(module) if module else None
+        if found and (number := self._number(found[0], name, kind)) > 0:
+            return found[0], number
+        return None
+
     def find_in_program(self, program: int, name: str) -> Place | None:
         """The place of a function of a BPF program, whose BTF says its full name.
 

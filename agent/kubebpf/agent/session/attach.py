@@ -282,6 +282,10 @@ def attach_points(programs: Mapping[str, Program], points: Sequence[Point], opti
     Returns:
         each point with its links, or with what is wrong; a link of several points comes with the first of them.
     """
+    for point in points:
+        if differs := point.target.get("differs"):
+            yield point, MissingProbeError(point.name, f"its {differs} is not that of {point.target['like']}; left out")
+    points = [point for point in points if "differs" not in point.target]
     for attach, of_one in groupby(points, lambda point: point.attach):
         if instances := provider(attach).instances:
             yield from instances(programs[attach.program], list(of_one), options)

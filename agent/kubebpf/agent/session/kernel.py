@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from errno import EACCES, EILSEQ, ENOENT, EPERM
 from functools import partial
 
-from kubebpf.agent.libbpf.clone import attached_clone
+from kubebpf.agent.libbpf.clone import attached_clone, trial
 from kubebpf.agent.libbpf.errors import LibbpfError
 from kubebpf.agent.libbpf.info import program_names, program_numbered
 from kubebpf.agent.libbpf.link import Link
@@ -31,6 +31,7 @@ TRACING = 26  # BPF_PROG_TYPE_TRACING
 RAW_TP, FENTRY, FEXIT = 23, 24, 25  # enum bpf_attach_type
 EVENT = "btf_trace_"  # the typedef of a raw tracepoint's prototype
 BPF = "bpf"  # as a module: BPF programs
+_TRIALS = 64  # matches that are tried before the load
 
 Attached = Iterator[tuple[Point, list[Link] | MissingProbeError]]
 
@@ -55,7 +56,7 @@ def kernel_functions(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]
             found = [(m, name) for m, name in found if types.find(name, FUNCTION, _apart(m))]
     if not found:
         raise NoMatchError(attach)
-    for m, name in found:
+    for m, name in found if node.kprobes else _loadable_first(attach, found):
         spelled = f"{m}:{name}" if module else name
         yield f"{attach.provider}:{spelled}", {"module": m, "function": name, "offset": 0}
 
@@ -87,8 +88,27 @@ def traced_functions(attach: Attach, node: Node) -> Iterator[tuple[str, Target]]
         found = [(m, name) for m, name in found if types.find(name, FUNCTION, _apart(m))]
     if not found:
         raise NoMatchError(attach)
-    for m, name in found:
+    for m, name in _loadable_first(attach, found):
         yield f"{attach.provider}:{m}:{name}" if attach.wildcard else attach.text, {"module": m, "function": name}
+
+
+def _loadable_first(attach: Attach, found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The places of a wildcard, one in front that the kernel loads a program for: the object's own is loaded for the first.
+
+    BTF knows functions that were inlined everywhere, and some that no program may be at; nothing but the kernel tells.
+    """
+    if len(found) < 2:
+        return found
+    kind = FEXIT if attach.provider in ("fexit", "kretprobe") else FENTRY
+    with KernelTypes() as types:
+        for i, (module, name) in enumerate(found[:_TRIALS]):
+            place = types.find(name, FUNCTION, _apart(module))
+            refused = trial(place, kind) if place else ENOENT
+            if refused in (EPERM, EACCES):
+                break
+            if not refused:
+                return [found[i], *found[:i], *found[i + 1 :]]
+    return found
 
 
 def _programs(attach: Attach, function: str) -> Iterator[tuple[str, Target]]:

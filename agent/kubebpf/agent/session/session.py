@@ -30,6 +30,7 @@ from kubebpf.agent.libbpf.object import BpfObject, open_object
 from kubebpf.agent.libbpf.packets import PerfBuffer
 from kubebpf.agent.libbpf.ring import RingBuffer
 from kubebpf.agent.session import user
+from kubebpf.agent.session.alike import marked
 from kubebpf.agent.session.attach import PROVIDERS, Moment, attach_points, provider
 from kubebpf.agent.session.constants import fill
 from kubebpf.agent.session.counters import Counters, read_sites
@@ -384,7 +385,7 @@ class Session:
         if kind.moment or not self._wanted(attach):
             return []
         kind.prepare(attach, program)
-        found = list(kind.expand(attach, self.node))
+        found = marked(attach, list(kind.expand(attach, self.node)), self.node)
         kind.load_for(program, attach, [target for _, target in found], self.node)
         return [(attach, name, target) for name, target in found]
 

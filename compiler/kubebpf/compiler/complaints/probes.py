@@ -26,6 +26,16 @@ class UnknownRegister(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MatchesDiffer(Complaint):
+    """`args` or `retval` of a probe with a wildcard whose matches do not have it in common."""
+
+    title: ClassVar[str] = "{what} is not the same in all matches of {pattern}: {problem}"
+    what: str
+    pattern: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProbeRemoved(Complaint):
     """With `missing_probes = warn`, a probe of which no attach point is there."""
 

@@ -9,7 +9,7 @@ from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.emit.registers import argument_register, registers
 from kubebpf.compiler.kernel.tracepoints import TracepointField
 from kubebpf.compiler.probes.record import Operand as UsdtOperand
-from kubebpf.compiler.probes.record import Passed, RawArgument, Register
+from kubebpf.compiler.probes.record import Passed, RawArgument, Register, Returned
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Array, Field, Space, Struct, sizeof
 from kubebpf.compiler.types.walk import bodies, walk
@@ -22,6 +22,10 @@ def scalar(code: Code, expr: typed.Argument) -> Operand:
         case RawArgument(index=index):
             word = code.f.load("i64", code.f.offset(code.f.parameter, index * 8), align=8)
             return code.extend(word, expr.type)
+        case Returned():
+            slot = code.slot("returned")
+            code.helper(Helper.GET_FUNC_RET, code.f.parameter, slot)
+            return code.extend(code.f.load("i64", slot, align=8), expr.type)
         case Register(role=role):
             return _traced_or_saved(code, role) if code.traceable else _saved(code, role)
         case Passed(place=Place() as place):

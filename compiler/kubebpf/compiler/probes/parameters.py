@@ -72,7 +72,7 @@ def argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Exp
     return typed.Argument(span=node.span, type=value_type(one.parameter.type, Space.USER), access=Passed(one.place))
 
 
-def names(target: Target) -> tuple[str, ...] | None:
+def names(t: Typing, target: Target) -> tuple[str, ...] | None:
     """The names of all parameters that can be read; None where they are not known."""
     if _lookup(target).offline:
         return None

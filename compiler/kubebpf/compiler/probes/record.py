@@ -47,6 +47,11 @@ class RawArgument:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """What a traced function returned, wherever it lies (bpf_get_func_ret, Linux 5.17)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Register:
     """A register in the pt_regs that is the program's context: `arg0`…`arg5`, `retval`."""
 
@@ -83,7 +88,7 @@ def refuses(what: str) -> Typist:
 NO_ARGS, NO_NUMBERED, NO_RESULT = refuses("args"), refuses("argN"), refuses("retval")
 
 
-def parameter_names(target: Target) -> tuple[str, ...] | None:
+def parameter_names(t: Typing, target: Target) -> tuple[str, ...] | None:
     """The named arguments of a target whose details are a function of BTF."""
     function = target.details
     return tuple(name for name, _ in function.params) if isinstance(function, Function) and function.known else None
@@ -125,7 +130,7 @@ class Provider:
     exclusive: bool = True
     space: Space = Space.KERNEL
     argument: Typist = NO_ARGS
-    names: Callable[[Target], tuple[str, ...] | None] = lambda target: None
+    names: Callable[[Typing, Target], tuple[str, ...] | None] = lambda t, target: None
     numbered: Typist = NO_NUMBERED
     result: Typist = NO_RESULT
     context: ContextType | None = None
@@ -155,7 +160,7 @@ class Context:
 
     def arguments(self, t: Typing, node: tree.Expr) -> typed.Expr:
         """`args` as a whole: a record of all arguments."""
-        names = self.provider.names(self.target)
+        names = self.provider.names(t, self.target)
         if not names:
             return self.provider.argument(t, node, self.target, "")
         elements = tuple(self.argument(t, node, name) for name in names)

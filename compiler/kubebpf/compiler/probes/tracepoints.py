@@ -5,11 +5,13 @@ tracepoint:syscalls:sys_enter_openat { args.filename }     rawtracepoint:sched_s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import BadAttachPoint, CauseUncertain, NoSuchField
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import value_type
+from kubebpf.compiler.probes import common
 from kubebpf.compiler.probes.interrupts import fires_in_interrupts
 from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
 from kubebpf.compiler.probes.record import Provider, RawArgument, Target, parameter_names
@@ -48,7 +50,7 @@ def _check_tracepoint(t: Typing, node: tree.AttachPoint) -> Target | None:
 def _tracepoint_argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
     args: TracepointArgs | None = target.details  # type: ignore[assignment]
     if args is None:
-        return t.not_yet(node, "args in a tracepoint probe with a wildcard")
+        return common.argument(t, node, target, name, _matches(t, target))
     if not args.known:
         return typed.Argument(span=node.span, type=U64, access=None)
     found = args.field(name)
@@ -59,9 +61,23 @@ def _tracepoint_argument(t: Typing, node: tree.Expr, target: Target, name: str) 
     return typed.Argument(span=node.span, type=value_type(found.type, Space.KERNEL), access=found)
 
 
-def _tracepoint_names(target: Target) -> tuple[str, ...] | None:
+def _tracepoint_things(args: TracepointArgs) -> common.Things:
+    """What a tracepoint has. Fields that CO-RE finds in one struct are one, wherever they lay in this kernel."""
+    fields = ((f, replace(f, offset=0) if f.struct else f) for f in args.fields)
+    return {f.name: common.Found(place, value_type(f.type, Space.KERNEL)) for f, place in fields}
+
+
+def _matches(t: Typing, target: Target) -> common.Matches:
+    if target.provider is RAWTRACEPOINT:
+        return common.raw_tracepoints(t.view, str(target.parts["event"]), _raw_things)
+    return common.tracepoints(t.view, str(target.parts["category"]), str(target.parts["event"]), _tracepoint_things)
+
+
+def _tracepoint_names(t: Typing, target: Target) -> tuple[str, ...] | None:
     args: TracepointArgs | None = target.details  # type: ignore[assignment]
-    return None if args is None or not args.known else tuple(f.name for f in args.fields)
+    if args is None:
+        return common.names(_matches(t, target))
+    return None if not args.known else tuple(f.name for f in args.fields)
 
 
 def _tracepoint_section(target: Target) -> str:
@@ -89,7 +105,7 @@ def _check_raw(t: Typing, node: tree.AttachPoint) -> Target | None:
 def _raw_argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
     function: Function | None = target.details  # type: ignore[assignment]
     if function is None:
-        return t.not_yet(node, "args in a rawtracepoint probe with a wildcard")
+        return common.argument(t, node, target, name, _matches(t, target))
     for i, (parameter, type_) in enumerate(function.params):
         if parameter == name:
             return typed.Argument(span=node.span, type=type_, access=RawArgument(i))
@@ -99,12 +115,18 @@ def _raw_argument(t: Typing, node: tree.Expr, target: Target, name: str) -> type
     return t.bad(node, NoSuchField(span=node.span, type=f"rawtracepoint:{function.name}", name=name, help=hint))
 
 
+def _raw_things(function: Function) -> common.Things:
+    return {name: common.Found(RawArgument(i), type_) for i, (name, type_) in enumerate(function.params)}
+
+
+def _raw_names(t: Typing, target: Target) -> tuple[str, ...] | None:
+    return common.names(_matches(t, target)) if target.details is None else parameter_names(t, target)
+
+
 def _raw_numbered(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
     function: Function | None = target.details  # type: ignore[assignment]
     index = int(name)
-    if function is None:
-        return t.not_yet(node, "argN in a rawtracepoint probe with a wildcard")
-    if function.known and index >= len(function.params):
+    if function is not None and function.known and index >= len(function.params):
         what = f"rawtracepoint:{function.name} with {len(function.params)} arguments"
         return t.bad(node, NoSuchField(span=node.span, type=what, name=f"arg{name}"))
     return typed.Argument(span=node.span, type=U64, access=RawArgument(index))
@@ -119,7 +141,7 @@ RAWTRACEPOINT = Provider(
     lambda target: "tp_btf" if target.wildcard else f"tp_btf/{target.parts['event']}",
     exclusive=False,
     argument=_raw_argument,
-    names=parameter_names,
+    names=_raw_names,
     numbered=_raw_numbered,
     context=lambda t, target: Pointer(VOID, Space.KERNEL),
 )

@@ -15,8 +15,9 @@ from kubebpf.compiler.complaints.typing import BadAttachPoint, NoSuchField
 from kubebpf.compiler.kernel.btf import Function
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import value_type
+from kubebpf.compiler.probes import common
 from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
-from kubebpf.compiler.probes.record import Provider, RawArgument, Target, parameter_names, refuses
+from kubebpf.compiler.probes.record import Provider, RawArgument, Returned, Target, parameter_names, refuses
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import U64, VOID, Pointer, Space, Struct, Type, Void, round_up, sizeof
@@ -78,7 +79,7 @@ def words(t: Type) -> int:
 def _argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
     function: Function | None = target.details  # type: ignore[assignment]
     if function is None:
-        return t.not_yet(node, f"args in a {target.provider.name} probe with a wildcard")
+        return common.argument(t, node, target, name, _matches(t, target))
     at = 0
     for parameter, type_ in function.params:
         if parameter == name:
@@ -90,14 +91,34 @@ def _argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Ex
     return t.bad(node, NoSuchField(span=node.span, type=target.text, name=name, help=hint))
 
 
+def _things(function: Function) -> common.Things:
+    """What a function passes and returns; of the result it is enough that there is one, wherever it lies."""
+    found, at = common.Things(), 0
+    for name, type_ in function.params:
+        found[name] = common.Found(RawArgument(at), value_type(type_, Space.KERNEL))
+        at += words(type_)
+    if not isinstance(function.returns, Void):
+        found[common.RESULT] = common.Found(Returned(), value_type(function.returns, Space.KERNEL))
+    return found
+
+
+def _matches(t: Typing, target: Target) -> common.Matches:
+    return common.functions(t.view, str(target.parts["module"]), str(target.parts["function"]), _things)
+
+
+def _names(t: Typing, target: Target) -> tuple[str, ...] | None:
+    return common.names(_matches(t, target)) if target.details is None else parameter_names(t, target)
+
+
 def _result(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
     function: Function | None = target.details  # type: ignore[assignment]
-    if function is None:
-        return t.not_yet(node, "retval in a fexit probe with a wildcard")
-    if not function.known:
+    if function is None and target.provider is FEXIT:
+        return common.argument(t, node, target, common.RESULT, _matches(t, target), "retval")
+    if function is not None and not function.known:
         return typed.Argument(span=node.span, type=U64, access=None)
     if target.provider is FENTRY:
         return refuses("retval")(t, node, target, name)
+    assert function is not None
     if isinstance(function.returns, Void):
         return t.bad(node, BadAttachPoint(span=node.span, problem=f"{function.name} returns nothing: there is no retval"))
     index = sum(words(type_) for _, type_ in function.params)
@@ -137,7 +158,7 @@ FENTRY = Provider(
     preemptible=True,
     exclusive=False,
     argument=_argument,
-    names=parameter_names,
+    names=_names,
     result=_result,
     context=_plain,
     function=Space.KERNEL,
@@ -149,7 +170,7 @@ FEXIT = Provider(
     preemptible=True,
     exclusive=False,
     argument=_argument,
-    names=parameter_names,
+    names=_names,
     result=_result,
     context=_plain,
     function=Space.KERNEL,
