@@ -200,3 +200,18 @@ def test_a_worker_that_died_is_replaced() -> None:
             await worker.stop()
 
     asyncio.run(main())
+
+
+def test_settings_of_a_manifest_win_over_the_program() -> None:
+    """spec.config is part of what is compiled; what it does not know is told as in the program."""
+
+    async def use(ask: Callable[[Request], Awaitable[Answer]]) -> None:
+        text = "config = { max_map_keys = 5 } begin { @[1] = 2; }"
+        for settings, wanted in (((), 5), ((("max_map_keys", "77"),), 77)):
+            answer = await ask(Request(text, scoped=False, unsafe=False, config=settings))
+            assert isinstance(answer, Compiled)
+            assert Artifact.read(answer.elf).manifest.maps[0].max_entries == wanted
+        wrong = await ask(Request(text, scoped=False, unsafe=False, config=(("max_map_kez", "77"),)))
+        assert isinstance(wrong, Refused) and "max_map_kez" in wrong.message and "max_map_keys" in wrong.message
+
+    with_compiler(config(), use)

@@ -132,7 +132,12 @@ class _Local:
         started = time.monotonic()
         with progress("compiling"):
             built = build(
-                self.spec.program, "program", kernel_view(), unsafe=self.spec.allow_unsafe, **self._words().parameters()
+                self.spec.program,
+                "program",
+                kernel_view(),
+                unsafe=self.spec.allow_unsafe,
+                overrides=self.spec.config,
+                **self._words().parameters(),
             )
         text = complaints(built.report, self.options.manner.warnings)
         if built.artifact is None:

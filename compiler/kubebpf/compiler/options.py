@@ -26,6 +26,7 @@ class CompileOptions:
         params: the options for getopt(), each with its text.
         base: the folder that the program's imports are relative to; None for text that is no file of this machine, which then can
             import nothing.
+        overrides: settings of a manifest, by the names of the config block, and text; they win over the config block.
         environment: settings as `BPFTRACE_NAME` and text, which win over the program's config block; local mode only. Names
             that are no setting's are left alone.
     """
@@ -44,6 +45,7 @@ class CompileOptions:
     args: tuple[str, ...] = ()
     params: tuple[tuple[str, str], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    overrides: tuple[tuple[str, str], ...] = ()
     base: str | None = None
 
 

@@ -101,7 +101,7 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
     if not report.errors:
         syntax = expand(with_library(syntax, report), report)
         check_depth(syntax, report)
-    settings = read_config(syntax.config, report, options.environment)
+    settings = read_config(syntax.config, report, options.environment, options.overrides)
     check_unstable(syntax, settings, report)
     check_size(syntax, settings, report)
     if report.errors:

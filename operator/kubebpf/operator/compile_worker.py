@@ -3,7 +3,8 @@
     python -m kubebpf.operator.compile_worker MEMORY [BTF] < requests > answers
 
 A message is 4 bytes of length, big-endian, and that much JSON. The first answer tells the kernel view: {"view": "sha256:…"}. Each
-request {"text": …, "scoped": …, "unsafe": …, "args": […], "params": [[…, …]]} then gets one answer: {"elf": base64,
+request {"text": …, "scoped": …, "unsafe": …, "args": […], "params": [[…, …]],
+"config": [[…, …]]} then gets one answer: {"elf": base64,
 "unsafe": […], "folded": […], "millis": n, "warnings": "…"} or {"complaints": "…"}. Nothing of the
 operator lives here: no client, no credentials.
 """
@@ -57,6 +58,7 @@ def answer(request: Json, view: KernelView) -> Json:
         unsafe=request["unsafe"],
         args=tuple(request["args"]),
         params=tuple(map(tuple, request["params"])),
+        overrides=tuple(map(tuple, request["config"])),
     )
     began = time.monotonic()
     try:

@@ -45,6 +45,7 @@ class Request:
         unsafe: whether it may use unsafe helpers.
         args: `$1` and on. Of most of them the result does not depend: see `key`.
         params: the options for getopt(), likewise.
+        config: settings that win over the program's.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Request:
     unsafe: bool
     args: tuple[str, ...] = ()
     params: tuple[tuple[str, str], ...] = ()
+    config: tuple[tuple[str, str], ...] = ()
 
     @property
     def program(self) -> Request:
@@ -154,7 +156,7 @@ class Worker:
     async def _exchange(self, request: Request) -> Json:
         assert self._process and self._process.stdin
         body = {"text": request.text, "scoped": request.scoped, "unsafe": request.unsafe, "cpu": self._config.limits.cpu}
-        body |= {"args": request.args, "params": request.params}
+        body |= {"args": request.args, "params": request.params, "config": request.config}
         data = json.dumps(body).encode()
         self._process.stdin.write(len(data).to_bytes(4, "big") + data)
         await self._process.stdin.drain()

@@ -64,6 +64,7 @@ class TraceSpec:
     program: str
     params: tuple[tuple[str, str], ...] = ()
     args: tuple[str, ...] = ()
+    config: tuple[tuple[str, str], ...] = ()
     node_selector: tuple[tuple[str, str], ...] = ()
     selects_pods: bool = False
     duration: float | None = None
@@ -173,6 +174,7 @@ def parse_spec(raw: object) -> tuple[TraceSpec | None, tuple[str, ...]]:
         program=raw["program"],
         params=tuple(sorted(_dict(raw.get("params")).items())),
         args=tuple(raw.get("args") or ()),
+        config=tuple(sorted(_dict(raw.get("config")).items())),
         node_selector=tuple(sorted(_dict(target.get("nodeSelector")).items())),
         selects_pods=_selects_pods(target),
         duration=parse_duration(duration) if duration is not None else None,
@@ -235,6 +237,7 @@ def _spec_problems(raw: Mapping[str, Any], target: Json, report: Json) -> list[s
         (duration is None or (parse_duration(duration) or 0) > 0, "spec.duration: not a duration such as 90s, 5m or 1h30m"),
         (raw.get("exitPolicy", "Node") in ("Node", "Cluster"), "spec.exitPolicy: neither Node nor Cluster"),
         (_all_strings(_dict(raw.get("params"))), "spec.params: names and values must be strings"),
+        (_all_strings(_dict(raw.get("config"))), "spec.config: names and values must be strings"),
         (isinstance(args, list) and all(isinstance(a, str) for a in args), "spec.args: not a list of strings"),
         (_all_strings(_dict(target.get("nodeSelector"))), "spec.target.nodeSelector: keys and values must be strings"),
         (_int(report.get("top"), 20) > 0, "spec.report.top: not a positive number"),

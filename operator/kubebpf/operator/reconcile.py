@@ -247,7 +247,7 @@ def request_of(spec: TraceSpec, scoped: bool) -> Request:
     Args:
         scoped: whether the trace is a namespace's.
     """
-    return Request(spec.program, scoped or spec.selects_pods, spec.allow_unsafe, spec.args, spec.params)
+    return Request(spec.program, scoped or spec.selects_pods, spec.allow_unsafe, spec.args, spec.params, spec.config)
 
 
 def _grant(trace: Trace, artifact: Artifact) -> Grant:

@@ -61,13 +61,19 @@ INTERNAL = ("dummy_ts_map",)  # of the environment only, for tests of time serie
 PREFIX = "bpftrace_"
 
 
-def read_config(config: tree.Config | None, report: Report, environment: Iterable[tuple[str, str]] = ()) -> Settings:
+def read_config(
+    config: tree.Config | None,
+    report: Report,
+    environment: Iterable[tuple[str, str]] = (),
+    overrides: Iterable[tuple[str, str]] = (),
+) -> Settings:
     """The settings of a program.
 
     Args:
         config: of the program.
         report: takes what is wrong; the default is left then.
         environment: `BPFTRACE_MAX_STRLEN` and text; they win.
+        overrides: `max_strlen` and text, of a manifest; they win over the program.
     """
     settings = Settings()
     for entry in config.entries if config else ():
@@ -75,6 +81,9 @@ def read_config(config: tree.Config | None, report: Report, environment: Iterabl
         if name in GONE:
             report.add(SettingGone(span=entry.span, name=entry.name))
             continue
+        settings = _set(settings, entry, name, report)
+    for name, text in overrides:
+        entry = tree.ConfigEntry(name, _read(text, getattr(settings, name, text)), span=Span(0, 0))
         settings = _set(settings, entry, name, report)
     for written, text in environment:
         name = written.lower().removeprefix(PREFIX)
