@@ -11,30 +11,29 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 # This file has the name of the package that it uses: its own folder must not be searched.
 sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
 
 from conformance import frontend, runtime, selftests  # noqa: E402
-from conformance.cases import Case, Verdict, figures, floor, folder, load, raise_floor  # noqa: E402
+from conformance.cases import Case, Verdict, figures, floor, folder, judged, load, raise_floor  # noqa: E402
 
 
-def chosen(tier: str, text: str) -> Iterator[tuple[Case, Callable[[Case], Verdict]]]:
-    """The cases of a tier that have a text in their name or program, and who judges them."""
+def chosen(tier: str, text: str) -> Iterator[tuple[Case, Verdict]]:
+    """The cases of a tier that have a text in their name or program, judged."""
     if tier in ("", "frontend"):
-        for case in load("frontend"):
-            if text in frontend.name_of(case):
-                yield case, frontend.judge
+        yield from ((case, frontend.judge(case)) for case in load("frontend") if text in frontend.name_of(case))
     if tier in ("", "selftests"):
-        for case in load("selftests"):
-            if text in selftests.name_of(case) or text in case["body"]:
-                yield case | {"program": selftests.program_of(case)}, selftests.judge
-    for case in load("runtime") if tier not in ("frontend", "selftests") else ():
-        runs_here = case["tier"][0] == tier if tier else case["tier"][0] in "ABC"
-        if runs_here and (text in runtime.name_of(case) or text in case["program"]):
-            yield case, runtime.judge
+        wanted = [case for case in load("selftests") if text in selftests.name_of(case) or text in case["body"]]
+        yield from zip(
+            [case | {"program": selftests.program_of(case)} for case in wanted], judged(wanted, selftests.judge), strict=True
+        )
+    if tier not in ("frontend", "selftests"):
+        wanted = [case for case in load("runtime") if case["tier"][0] in (tier or "ABC")]
+        wanted = [case for case in wanted if text in runtime.name_of(case) or text in case["program"]]
+        yield from zip(wanted, judged(wanted, runtime.judge), strict=True)
 
 
 def main() -> int:
@@ -49,8 +48,7 @@ def main() -> int:
         print("no conformance cases: set KUBEBPF_CONFORMANCE to their folder", file=sys.stderr)
         return 2
     verdicts = []
-    for case, judge in chosen(options.tier, options.text):
-        verdict = judge(case)
+    for case, verdict in chosen(options.tier, options.text):
         verdicts.append(verdict)
         if verdict.why:
             print(f"FAIL {verdict.name}: {verdict.why}", flush=True)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+WORKERS = 4
 FLOOR = Path(__file__).with_name("floor.json")
 
 Case = dict[str, Any]
@@ -55,6 +57,12 @@ def floor() -> dict[str, int]:
     """How many must pass, by tier: it is raised when more do, never lowered."""
     found: dict[str, int] = json.loads(FLOOR.read_text())
     return found
+
+
+def judged(cases: Iterable[Case], judge: Callable[[Case], Verdict]) -> Iterator[Verdict]:
+    """The verdicts in the order of the cases, a few at a time: a case that runs waits for clocks most of its time."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        yield from pool.map(judge, cases)
 
 
 def raise_floor(verdicts: Iterable[Verdict]) -> None:

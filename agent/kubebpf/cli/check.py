@@ -14,7 +14,7 @@ from kubebpf.cli.words import WordsCommand, words_of
 @click.command(cls=WordsCommand, short_help="Say what is wrong with a program; run nothing.")
 @click.argument("words", nargs=-1, metavar="[FILE] [ARGS]... [-- --NAME=VALUE...]")
 @click.option("-e", "inline", metavar="PROGRAM", help="The program itself.")
-@click.option("--offline", is_flag=True, help="Take every function, tracepoint and binary named to exist; needs no BTF.")
+@click.option("--offline", is_flag=True, help="Take every function, tracepoint, binary and type named to exist; needs no BTF.")
 @click.option("--btf", type=click.Path(path_type=Path), help="Check for the kernel of this BTF file.")
 @click.option("-f", "form", type=click.Choice(["text", "json"]), default="text", help="One JSON object a diagnostic.")
 @click.option("--unsafe", is_flag=True, help="Allow unsafe helpers.")
@@ -47,4 +47,4 @@ def check(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, off
             click.echo(line)
     elif shown := complaints(built.report, not no_warnings):
         click.echo(shown, err=True)
-    return 1 if built.report.errors or built.artifact is None else 0
+    return 1 if built.report.errors or (built.artifact is None and not built.report.assumes) else 0

@@ -42,7 +42,7 @@ DEEPEST = 10_000
 
 @dataclass(frozen=True)
 class Compilation:
-    """What came of a text: an artifact, or None and at least one error in the report."""
+    """What came of a text: an artifact, or None and at least one error, or an offline check's assumption, in the report."""
 
     artifact: Artifact | None
     report: Report
@@ -98,6 +98,7 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
     if not report.errors:
         imported = with_imports(syntax, options, report)
         syntax, options = imported.program, replace(options, include_dirs=(*options.include_dirs, *imported.folders))
+    macros = frozenset(macro.name for macro in syntax.macros)
     if not report.errors:
         syntax = expand(with_library(syntax, report), report)
         check_depth(syntax, report)
@@ -106,14 +107,19 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
     check_size(syntax, settings, report)
     if report.errors:
         return Checked(None, settings, report)
-    program = _analyse(syntax, view, options, settings, report)
-    return Checked(None if report.errors else program, settings, report)
+    program = _analyse(syntax, view, options, settings, report, macros)
+    return Checked(None if report.errors or report.assumes else program, settings, report)
 
 
 def _analyse(
-    syntax: tree.Program, view: KernelView, options: CompileOptions, settings: Settings, report: Report
+    syntax: tree.Program,
+    view: KernelView,
+    options: CompileOptions,
+    settings: Settings,
+    report: Report,
+    macros: frozenset[str],
 ) -> typed.Program:
-    typing = Typing(report, with_definitions(syntax.c_definitions, view, options, report), options, settings)
+    typing = Typing(report, with_definitions(syntax.c_definitions, view, options, report), options, settings, macros=macros)
     if report.errors:
         return typed.Program(probes=(), maps=())
     syntax = fold_heads(syntax, typing.parameters, report)

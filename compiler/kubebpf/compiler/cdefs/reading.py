@@ -21,6 +21,7 @@ from kubebpf.compiler.cdefs.definitions import Definitions
 from kubebpf.compiler.cdefs.lending import lend, wanted
 from kubebpf.compiler.cdefs.places import is_kernel_header, strangers
 from kubebpf.compiler.complaints.cdefs import BadDefinition, ForbiddenHeader, MissingHeader
+from kubebpf.compiler.complaints.offline import HeaderAssumed
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.span import Span
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 MOST_PROBLEMS = 20  # what follows is a consequence of these
 ROUNDS = 16  # types of the kernel are opaque once lent, so a definition asks for few
+# As long in this order as in the other, so that places stay right.
+_LATE_ATTRIBUTE = re.compile(r"^(struct|union) (\w+) (__attribute__ *\(\((?:[^()]|\([^()]*\))*\)\))(?= *\{)")
 _MISSING_FILE = re.compile(r"'([^']+)' file not found")
 
 
@@ -46,7 +49,7 @@ class _Text:
         """The whole text: lent types, then the headers of --include, then the program's definitions."""
         head = "\n".join([*self.lent, *(f'#include "{name}"' for name in self.includes)]) + "\n"
         # The grammar lets a struct end without its semicolon.
-        lines = [piece.text + ("\n" if piece.text.startswith("#") else "\n;\n") for piece in self.pieces]
+        lines = [_in_order(piece.text) + ("\n" if piece.text.startswith("#") else "\n;\n") for piece in self.pieces]
         self._starts = []
         at = len(head.encode())
         for line in lines:
@@ -115,6 +118,11 @@ def read(pieces: Sequence[tree.CDefinition], view: KernelView, options: CompileO
     with ExitStack() as stack:
         stand_ins = _StandIns(stack)
         unit = _settle(text, view, options, stand_ins, defines)
+        if view.anything_exists and (unknown := _missing(unit)):
+            # What they define is not known, so neither is what clang makes of the rest.
+            for problem in unknown:
+                report.add(HeaderAssumed(span=text.span(problem), name=_header(problem)))
+            return None
     folders = [*options.include_dirs, *(str(Path(name).parent) for name in options.includes)]
     foreign = strangers((f for f in unit.files if not stand_ins.has(f)), folders)
     if foreign:
@@ -148,6 +156,21 @@ def _settle(text: _Text, view: KernelView, options: CompileOptions, stand_ins: _
     return unit
 
 
+def _in_order(text: str) -> str:
+    """A definition with its attributes where C wants them: `struct S __attribute__((packed)) {` is understood, too."""
+    return _LATE_ATTRIBUTE.sub(r"\1 \3 \2", text)
+
+
+def _missing(unit: clang.Unit) -> list[clang.Problem]:
+    """The headers that clang does not find."""
+    return [problem for problem in unit.problems if _header(problem)]
+
+
+def _header(problem: clang.Problem) -> str:
+    found = _MISSING_FILE.search(problem.text)
+    return found[1] if found else ""
+
+
 def _including(pieces: Sequence[tree.CDefinition], file: str) -> Span:
     name = Path(file).name
     return next((piece.span for piece in pieces if name in piece.text), pieces[0].span)
@@ -155,8 +178,8 @@ def _including(pieces: Sequence[tree.CDefinition], file: str) -> Span:
 
 def _complaint(text: _Text, problem: clang.Problem) -> Complaint:
     span = text.span(problem)
-    if header := _MISSING_FILE.search(problem.text):
-        return MissingHeader(span=span, name=header[1])
+    if header := _header(problem):
+        return MissingHeader(span=span, name=header)
     where = "" if problem.file == clang.MAIN else f" (in <{Path(problem.file).name}>)"
     return BadDefinition(span=span, problem=_without_places(problem.text) + where)
 

@@ -47,6 +47,7 @@ class Complaint:
 
     title: ClassVar[str]
     severity: ClassVar[Severity] = "error"
+    assumes: ClassVar[bool] = False  # offline: what it is about was taken to exist, and what follows from it was not judged
 
     span: Span
     help: tuple[str, ...] = ()
@@ -88,6 +89,11 @@ class Report:
     def warnings(self) -> list[Complaint]:
         """The diagnostics that do not."""
         return [c for c in self.complaints if c.severity == "warning"]
+
+    @property
+    def assumes(self) -> bool:
+        """Whether something was taken to exist of which nothing is known: the program may be right, but makes no object."""
+        return any(c.assumes for c in self.complaints)
 
     def __iter__(self) -> Iterator[Complaint]:
         return iter(sorted(self.complaints, key=lambda c: (c.span.file, c.span.start, c.span.end)))

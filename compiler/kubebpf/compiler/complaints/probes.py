@@ -41,3 +41,12 @@ class ProbeRemoved(Complaint):
 
     severity: ClassVar[Literal["error", "warning"]] = "warning"
     title: ClassVar[str] = "Probe has no valid attach points. It is being removed which may cause issues with program behavior."
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameTwice(Complaint):
+    """Two tests or two benchmarks of one name."""
+
+    title: ClassVar[str] = "'{name}' is the name of more than one {provider} probe"
+    provider: str
+    name: str

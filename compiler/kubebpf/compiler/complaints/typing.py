@@ -57,6 +57,15 @@ class UndefinedMap(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NeverAssigned(Complaint):
+    """A value of a map that the program only reads."""
+
+    severity: ClassVar[Literal["error", "warning"]] = "warning"
+    title: ClassVar[str] = "{name} is read, but nothing assigns it: its value is always 0"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AssignMismatch(Complaint):
     """An assignment of a type that does not go with the earlier ones."""
 

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.registry import BUILTINS
+from kubebpf.compiler.complaints.offline import FunctionAssumed
 from kubebpf.compiler.complaints.typing import (
     AggregateMisused,
     CurrentIsNotTheCause,
@@ -21,6 +22,7 @@ from kubebpf.compiler.complaints.typing import (
     WriteNotAllowed,
     WrongArgumentCount,
 )
+from kubebpf.compiler.passes import casts
 from kubebpf.compiler.passes.c_definitions import macro
 from kubebpf.compiler.passes.functions import invoke
 from kubebpf.compiler.passes.hints import did_you_mean
@@ -64,10 +66,23 @@ def call(t: Typing, node: tree.Call) -> typed.Expr:
         return invoke(t, node)
     builtin = BUILTINS.get(node.name)
     if builtin is None:
-        return t.bad(node, UnknownFunction(span=node.name_span, name=node.name, help=did_you_mean(node.name, BUILTINS)))
+        return _unknown(t, node)
     if builtin.aggregate:
         return t.bad(node, AggregateMisused(span=node.span, name=node.name))
     return check(t, builtin, node)
+
+
+def _unknown(t: Typing, node: tree.Call) -> typed.Expr:
+    """A function that nothing defines. Its arguments are checked, but for names: these may be defined where it is."""
+    near = did_you_mean(node.name, (*BUILTINS, *t.functions))
+    error = UnknownFunction(span=node.name_span, name=node.name, help=near)
+    t.lacks(error, FunctionAssumed(span=node.name_span, name=node.name), certain=bool(near))
+    for argument in node.arguments:
+        if isinstance(argument, tree.NamedType | tree.PointerType | tree.ArrayType | tree.TypeofType | tree.TupleType):
+            casts.type_of(t, argument)
+        elif not isinstance(argument, tree.Identifier):
+            t.expr(argument)
+    return t.bad(node)
 
 
 def check(t: Typing, builtin: Builtin, node: tree.Call) -> typed.Expr:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kubebpf.compiler.complaints.offline import StructAssumed, TypeAssumed
 from kubebpf.compiler.complaints.typing import (
     AssignedInType,
     BadCast,
@@ -100,9 +101,28 @@ def type_of(t: Typing, node: tree.TypeSyntax) -> Type | None:
 def _named(t: Typing, node: tree.NamedType) -> Type | None:
     found = _lookup(t, node)
     if found is None:
-        near = did_you_mean(node.name, t.view.type_names(node.keyword, NAMES)) if t.final else ()
-        t.complain(UnknownType(span=node.span, name=_spelling(node), help=near))
+        own = () if node.keyword else (*NAMES, *C_NAMES)
+        misspelt = did_you_mean(node.name, (*own, *(t.view.program.names() if t.view.program else ())))
+        known = node.name in t.macros and not node.keyword
+        t.lacks(_unknown(t, node), TypeAssumed(span=node.span, name=_spelling(node)), certain=bool(misspelt) or known)
     return found
+
+
+def _undefined(t: Typing, operand: tree.Expr | tree.TypeSyntax) -> UnknownType | None:
+    """What is wrong with the name of a type whose definition is needed; None for one that is there, and for what is no name."""
+    if isinstance(operand, tree.Identifier) and not t.is_builtin(operand.name):
+        operand = tree.NamedType(operand.name, span=operand.span)
+    if not isinstance(operand, tree.NamedType) or _lookup(t, operand) is not None:
+        return None
+    return _unknown(t, operand)
+
+
+def _unknown(t: Typing, node: tree.NamedType) -> UnknownType:
+    if node.name in t.macros and not node.keyword:
+        near: tuple[str, ...] = (f"{node.name} is a macro: none is expanded where a type can stand.",)
+    else:
+        near = did_you_mean(node.name, t.view.type_names(node.keyword, NAMES)) if t.final else ()
+    return UnknownType(span=node.span, name=_spelling(node), help=near)
 
 
 def _spelling(node: tree.NamedType) -> str:
@@ -177,10 +197,14 @@ def sizeof_of(t: Typing, node: tree.Sizeof) -> typed.Expr:
 
 
 def offsetof_of(t: Typing, node: tree.Offsetof) -> typed.Expr:
-    """`offsetof(T, a.b)`: in a kernel struct it is a relocation."""
+    """`offsetof(T, a.b)`: in a kernel struct it is a relocation. It asks for a definition, so T is never taken to exist."""
+    if (unknown := _undefined(t, node.operand)) is not None:
+        return t.bad(node, unknown)
     found = operand_type(t, node.operand)
     if found is None:
         return t.bad(node)
+    if t.view.anything_exists and isinstance(node.operand, tree.Unary) and isinstance(found, Int):
+        return t.bad(node, StructAssumed(span=node.span, name=".".join(node.path)))
     steps: list[tuple[Struct, Field]] = []
     fixed, current = 0, found
     for name in node.path:
@@ -198,7 +222,9 @@ def offsetof_of(t: Typing, node: tree.Offsetof) -> typed.Expr:
 
 
 def cast(t: Typing, node: tree.Cast) -> typed.Expr:
-    """`(T)operand`."""
+    """`(T)operand`. Only a number that an enum has may be cast to it, which asks for its definition."""
+    if isinstance(node.type, tree.NamedType) and node.type.keyword == "enum" and (unknown := _undefined(t, node.type)):
+        return t.bad(node, unknown)
     to = type_of(t, node.type)
     operand = decay(t.expr(node.operand))
     if to is None or isinstance(operand, typed.Bad):

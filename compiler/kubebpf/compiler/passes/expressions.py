@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kubebpf.compiler.artifact.parameters import shape
+from kubebpf.compiler.complaints.offline import MapAssumed
 from kubebpf.compiler.complaints.typing import (
     AggregateHasNoNumber,
     FoldError,
     MixedSigns,
+    NeverAssigned,
     OperatorMismatch,
     OperatorUnusable,
-    UndefinedMap,
     UndefinedVariable,
 )
 from kubebpf.compiler.passes import calls, casts, choices, members, typeinfo
@@ -102,10 +103,14 @@ def read_map(t: Typing, node: tree.Expr, name: str, key: tree.Expr | None) -> ty
     info, typed_key, ok = t.access(name, key, node.span)
     if not ok:
         return t.bad(node)
+    slots = t.slots.map(name)
+    slots.read = True
+    if slots.unassigned:
+        assigned = [n for n, m in t.slots.maps.items() if m.value.type is not None and not m.unassigned]
+        t.complain(NeverAssigned(span=node.span, name=name, help=did_you_mean(name, assigned)))
+    elif info.value == VOID and t.view.anything_exists and not slots.attempted:
+        t.complain(MapAssumed(span=node.span, name=name))
     if info.value == VOID:
-        if t.slots.map(name).value.type is None and not t.slots.map(name).attempted:
-            assigned = [n for n, m in t.slots.maps.items() if m.value.type is not None]
-            t.complain(UndefinedMap(span=node.span, name=name, help=did_you_mean(name, assigned)))
         t.unresolved = t.unresolved or node.span  # said only if nothing else is wrong
         return t.bad(node)
     return typed.ReadMap(span=node.span, type=info.value, map=info, key=typed_key)

@@ -75,7 +75,8 @@ def _signature(t: Typing, node: tree.Function, function: typed.Function) -> None
         _parameter_types(t, node, function)
     t.final = final
     _parameter_types(t, node, function)
-    function.returns = (casts.type_of(t, node.returns) or VOID) if node.returns is not None else VOID
+    returns = VOID if node.returns is None else casts.type_of(t, node.returns)
+    function.returns, function.known = returns or VOID, returns is not None
 
 
 def _parameter_types(t: Typing, node: tree.Function, function: typed.Function) -> None:
@@ -105,7 +106,7 @@ def always_returns(node: typed.Statement | None) -> bool:
 def returned(t: Typing, node: tree.Return, function: typed.Function) -> typed.Statement | None:
     """`return e;` in a function."""
     value = None if node.value is None else decay(t.expr(node.value))
-    if isinstance(value, typed.Bad):
+    if isinstance(value, typed.Bad) or not function.known:
         return typed.Return(span=node.span, value=None)
     found = VOID if value is None else value.type
     if (value is None) != (function.returns == VOID) or (value is not None and not _takes(function.returns, value)):
@@ -133,7 +134,7 @@ def invoke(t: Typing, node: tree.Call) -> typed.Expr:
         wanted = f"exactly {count} argument{'s' * (count != 1)}" if count else "no arguments"
         return t.bad(node, WrongArgumentCount(span=node.span, name=node.name, wanted=wanted, found=len(node.arguments)))
     arguments = [_argument(t, node, a, p) for a, p in zip(node.arguments, function.parameters, strict=True)]
-    if any(isinstance(a, typed.Bad) for a in arguments):
+    if any(isinstance(a, typed.Bad) for a in arguments) or not function.known:
         return t.bad(node)
     return typed.Invoke(span=node.span, type=function.returns, function=function, arguments=tuple(arguments))
 

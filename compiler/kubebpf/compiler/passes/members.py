@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeGuard
 
+from kubebpf.compiler.complaints.offline import StructAssumed
 from kubebpf.compiler.complaints.typing import (
     IndexOutOfBounds,
     NegativeIndex,
@@ -24,6 +25,7 @@ from kubebpf.compiler.complaints.typing import (
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.places import refused_here
+from kubebpf.compiler.probes.record import Register
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import (
@@ -59,6 +61,8 @@ def field_access(t: Typing, node: tree.FieldAccess) -> typed.Expr:
     object_ = t.expr(node.object)
     if isinstance(object_, typed.Bad):
         return t.bad(node)
+    if t.view.anything_exists and isinstance(object_, typed.Argument) and isinstance(object_.access, Register):
+        return t.bad(node, StructAssumed(span=node.span, name=node.name))
     if isinstance(object_.type, Record):
         return _record_field(t, node, object_, object_.type)
     struct = struct_of(object_.type)

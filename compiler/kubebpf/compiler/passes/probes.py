@@ -3,12 +3,14 @@ differ."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from kubebpf.compiler.complaints.probes import ProbeRemoved
-from kubebpf.compiler.complaints.typing import NotBuiltYet
+from kubebpf.compiler.complaints.base import Note
+from kubebpf.compiler.complaints.probes import NameTwice, ProbeRemoved
 from kubebpf.compiler.passes.choices import condition
-from kubebpf.compiler.probes.record import Context, Target
+from kubebpf.compiler.probes.record import Context, Provider, Target
 from kubebpf.compiler.probes.registry import PROVIDERS
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -19,19 +21,31 @@ if TYPE_CHECKING:
 
 def type_probe(t: Typing, node: tree.Probe) -> list[typed.Probe]:
     """The typed bodies of a probe, one an attach point that passed its check."""
-    targets = [check_attach_point(t, a) for a in node.attach_points]
+    targets = [target for a in node.attach_points for target in check_attach_point(t, a)]
     if t.settings.missing_probes == "warn" and not any(targets):
         t.complain(ProbeRemoved(span=node.span))
     return [_type_body(t, node, target) for target in targets if target is not None]
 
 
-def check_attach_point(t: Typing, node: tree.AttachPoint) -> Target | None:
-    """The attach point as its provider understands it; None after a diagnostic."""
-    provider = PROVIDERS.get(node.provider)
-    if provider is None:
-        t.complain(NotBuiltYet(span=node.span, what=f"The probe type '{node.provider}'"))
-        return None
-    return provider.check(t, node)
+def check_attach_point(t: Typing, node: tree.AttachPoint) -> list[Target | None]:
+    """The attach point as its provider understands it, or None after a diagnostic; one for each provider that a wildcard in
+    its name stands for: `t*point:sched:sched_switch`."""
+    return [provider.check(t, replace(node, provider=provider.name)) for provider in providers_of(node)]
+
+
+def providers_of(node: tree.AttachPoint) -> list[Provider]:
+    """The records behind a provider's name, which the parser found to be one or to match some."""
+    return [PROVIDERS[name] for name in PROVIDERS if fnmatchcase(name, node.provider)]
+
+
+def check_names(t: Typing, probes: tuple[tree.Probe, ...]) -> None:
+    """Each test and each benchmark has a name of its own: results go by it."""
+    seen: dict[tuple[str, ...], tree.AttachPoint] = {}
+    for node in (a for probe in probes for a in probe.attach_points if a.provider in ("test", "bench")):
+        first = seen.setdefault((node.provider, *node.parts), node)
+        if first is not node and node.parts:
+            notes = (Note(text="first used here", span=first.span),)
+            t.report.add(NameTwice(span=node.span, provider=node.provider, name=node.parts[0], notes=notes))
 
 
 def _type_body(t: Typing, node: tree.Probe, target: Target) -> typed.Probe:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import promote
-from kubebpf.compiler.types.model import Int, Type
+from kubebpf.compiler.types.model import I64, Int, Type
 from kubebpf.compiler.types.typed import Expr
 
 
@@ -52,7 +52,7 @@ def joined_type(a: Type, a_flexible: bool, b: Type, b_flexible: bool) -> Type | 
 @dataclass
 class MapSlots:
     """The slots of one map. `keyed` is None until its first use tells; `attempted`: an assignment was refused, which was said
-    there."""
+    there; `read`: its value was asked for, and `unassigned`: nothing gives it one, so it is a number that is always 0."""
 
     keyed: bool | None = None
     key: Slot = field(default_factory=Slot)
@@ -61,6 +61,8 @@ class MapSlots:
     max_entries: int = 0
     span: Span | None = None
     attempted: bool = False
+    read: bool = False
+    unassigned: bool = False
 
 
 @dataclass
@@ -77,6 +79,13 @@ class Slots:
     def map(self, name: str) -> MapSlots:
         """The slots of a map, made at first sight."""
         return self.maps.setdefault(name, MapSlots())
+
+    def settle_unassigned(self) -> bool:
+        """Make numbers of the maps that are read and never assigned; whether there was one."""
+        found = [m for m in self.maps.values() if m.read and m.value.type is None and not m.attempted]
+        for slots in found:
+            slots.value.type, slots.unassigned = I64, True
+        return bool(found)
 
     def snapshot(self) -> tuple[object, ...]:
         """A value that changes exactly when something was learnt."""

@@ -31,10 +31,9 @@ from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.expressions import EXPRESSIONS
 from kubebpf.compiler.passes.functions import declare_functions, type_functions
 from kubebpf.compiler.passes.parameters import Parameters
-from kubebpf.compiler.passes.probes import type_probe
+from kubebpf.compiler.passes.probes import check_names, providers_of, type_probe
 from kubebpf.compiler.passes.slots import Slot, Slots
 from kubebpf.compiler.passes.statements import STATEMENTS
-from kubebpf.compiler.probes.registry import PROVIDERS
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
@@ -78,6 +77,7 @@ class Typing:
     function: typed.Function | None = None  # whose body is being typed
     loops: int = 0  # how many loops are around
     decisions: dict[tuple[object, ...], bool] = field(default_factory=dict)  # conditions that asked about types
+    macros: frozenset[str] = frozenset()  # of the text, which are expanded by now
     deciding: bool = False  # whether the next such condition is to be decided
     undecided: bool = False  # whether there was one in this round
     fors: int = 0  # how many of them are `for`
@@ -106,6 +106,16 @@ class Typing:
     def not_yet(self, node: tree.Node, what: str) -> typed.Bad:
         """Refuse a part of the language that is not built."""
         return self.bad(node, NotBuiltYet(span=node.span, what=what))
+
+    def lacks(self, error: Complaint, assumption: Complaint, *, certain: bool) -> None:
+        """Something has a name that nothing here defines.
+
+        Args:
+            error: what is said where everything is known.
+            assumption: what is said in an offline check.
+            certain: that it is a mistake, even so: the name looks like one that the program or the language does define.
+        """
+        self.complain(assumption if self.view.anything_exists and not certain else error)
 
     def is_builtin(self, name: str) -> bool:
         """Whether the language defines the name."""
@@ -317,7 +327,8 @@ def infer(typing: Typing, probes: tuple[tree.Probe, ...], functions: tuple[tree.
     Returns: the typed probes; diagnostics are in the report.
     """
     declare_functions(typing, functions)
-    cause = all(PROVIDERS[a.provider].current_is_cause for p in probes for a in p.attach_points if a.provider in PROVIDERS)
+    check_names(typing, probes)
+    cause = all(provider.current_is_cause for p in probes for a in p.attach_points for provider in providers_of(a))
 
     def one_round() -> None:
         typing.start_round(final=False)
@@ -333,9 +344,11 @@ def infer(typing: Typing, probes: tuple[tree.Probe, ...], functions: tuple[tree.
         if typing.deciding:
             break
         _come_to_rest(typing, one_round)
+    while not typing.view.anything_exists and typing.slots.settle_unassigned():
+        _come_to_rest(typing, one_round)
     typing.start_round(final=True)
     type_functions(typing, functions, current_is_cause=cause)
     typed_probes = tuple(p for probe in probes for p in type_probe(typing, probe))
-    if typing.unresolved is not None and not typing.report.errors:
+    if typing.unresolved is not None and not typing.report.errors and not typing.report.assumes:
         typing.complain(Unresolved(span=typing.unresolved))
     return typed_probes

@@ -274,6 +274,7 @@ class Function:
     returns: Type
     span: Span
     body: Block | None = None
+    known: bool = True  # whether the type of its result is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
