@@ -363,16 +363,19 @@ def test_counting_goes_on_while_the_api_server_is_away(
     eventually(lambda: not held_by(agent.pid).prog, timeout=30)
 
 
-def test_sigterm_writes_the_last_state_and_leaves_nothing(
-    cluster: ControlPlane, pods: Pods, agent: AgentProcess, namespace: str
+def test_sigterm_without_pins_writes_the_last_state_and_leaves_nothing(
+    cluster: ControlPlane, pods: Pods, agents: Agents, namespace: str
 ) -> None:
+    pods.node(NODE)
+    agents.pins = None
+    agent = agents.start(NODE)
     pod = pods.create("api-0", namespace=namespace, node=NODE)
     trace = publish(cluster, namespace, "farewell", counting(), report={"interval": "1h"})
     reported(cluster, trace, attached)
     make_calls(10, pod)
     mine = held_by(agent.pid)
     assert agent.stop() == 0
-    assert not mine & everything()
+    eventually(lambda: not mine & everything())
     status = report_of(cluster, trace, NODE)
     assert status and counts(status) == {(namespace, "api-0", "app"): 10}
     assert (status["phase"], status["reason"]) == ("Pending", "AgentStopped")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -75,7 +74,7 @@ def _leaves_nothing(world: World, system: System, trace: Trace) -> None:
     print(f"deletion to an empty kernel: {time.monotonic() - gone:.2f} s after kubectl returned")
     for kind, ids in (("prog", mine.prog), ("map", mine.map), ("link", mine.link)):
         assert not ids & {found["id"] for found in bpftool(kind)}
-    assert pins(Path("/sys/fs/bpf/kubebpf")) == []
+    assert world.agents_started.pins and pins(world.agents_started.pins) == []
     eventually(lambda: world.cluster.get("bpftracereports", namespace=world.namespace) == [], timeout=90, what="no report")
     eventually(lambda: not _exists(world.cluster, system, config_map), timeout=60, what="no ConfigMap")
 

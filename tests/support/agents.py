@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kubebpf.agent.session.pins import remove_folder
 from kubebpf.compiler.artifact.statement import KEYS_SECRET, TRUST_CONFIG_MAP, Grant, statement
 from kubebpf.operator.signing import Key, read_keys
 from support.controlplane import ApiError, ControlPlane, Object
@@ -33,15 +34,16 @@ GROUP = "/apis/kubebpf.dev/v1alpha1"
 TEST_KEY = Key.make(datetime.now(UTC))
 
 _AGENT = (
-    "import sys; from pathlib import Path; from kubebpf.agent.main import run; run(sys.argv[1], sys.argv[2], Path(sys.argv[3]))"
+    "import sys; from pathlib import Path; from kubebpf.agent.main import run; "
+    "run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), pins=sys.argv[4])"
 )
 
 
 class AgentProcess(Server):
     """One agent; its printed lines and its log."""
 
-    def __init__(self, node: str, kubeconfig: Path, folder: Path, wrapper: Sequence[str] = ()) -> None:
-        argv = [*wrapper, sys.executable, "-c", _AGENT, node, SYSTEM, str(kubeconfig)]
+    def __init__(self, node: str, kubeconfig: Path, folder: Path, wrapper: Sequence[str] = (), pins: Path | str = "") -> None:
+        argv = [*wrapper, sys.executable, "-c", _AGENT, node, SYSTEM, str(kubeconfig), str(pins)]
         super().__init__(argv, folder / f"agent-{node}-{secrets.token_hex(3)}.log")
         self.node = node
 
@@ -66,11 +68,12 @@ class Agents:
 
     def __init__(self, cluster: ControlPlane, kubeconfig: Path) -> None:
         self.cluster, self.kubeconfig = cluster, kubeconfig
+        self.pins: Path | None = Path("/sys/fs/bpf") / f"kubebpf-test-{secrets.token_hex(4)}"
         self._agents: list[AgentProcess] = []
 
     def start(self, node: str, wrapper: Sequence[str] = ()) -> AgentProcess:
         """Start one; `wrapper` is a command that runs a command, to take rights away."""
-        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper)
+        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper, self.pins or "")
         self._agents.append(agent)
         agent.start()
         return agent
@@ -83,6 +86,18 @@ class Agents:
             agent.stop()
             # Shown by pytest beside a failure.
             print(f"-- {agent.node}:\n{agent.tail(60)}")
+        if self.pins is not None:
+            remove_pins(self.pins)
+
+
+def remove_pins(folder: Path) -> None:
+    """Remove all that agents have pinned below a folder, and the folder."""
+    for node in folder.iterdir() if folder.is_dir() else ():
+        for trace in node.iterdir():
+            remove_folder(trace)
+        node.rmdir()
+    if folder.is_dir():
+        folder.rmdir()
 
 
 def digest_of(elf: bytes) -> str:

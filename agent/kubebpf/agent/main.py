@@ -20,6 +20,7 @@ from kubernetes.config import ConfigException
 
 from kubebpf.agent.cluster.agent import Agent, Settings
 from kubebpf.agent.cluster.api import Api
+from kubebpf.agent.cluster.pinned import DEFAULT
 from kubebpf.agent.cluster.report import Line
 from kubebpf.agent.cluster.trace import TraceName
 from kubebpf.agent.libbpf.errors import LibbpfMissingError
@@ -47,6 +48,7 @@ def run(
     show_file: Sequence[str] = (),
     packet_folder: Path | str | None = None,
     packet_mib: int = 64,
+    pins: Path | str | None = DEFAULT,
     log_format: str = "text",
     log_level: str = "INFO",
 ) -> int:
@@ -62,6 +64,7 @@ def run(
         show_file: patterns of the files of this node that cat() may read.
         packet_folder: where files of skboutput() are kept, in a folder for each trace; None: nowhere.
         packet_mib: how many MiB such a file has at most.
+        pins: a folder in a bpffs where traces are pinned, so that the next agent takes them up; None or "": nowhere.
         log_format: text or json.
 
     Returns:
@@ -75,9 +78,16 @@ def run(
     except (NoCgroupMountError, LibbpfMissingError, ConfigException) as error:
         log.error("%s", error)
         return 1
-    keys = Path(trusted_keys) if trusted_keys else None
     files = Files(tuple(show_file), NODE_ROOT, Path(packet_folder) if packet_folder else None, packet_mib << 20)
-    settings = Settings(node_name, namespace, allow_unsafe, keys, lambda name, line: print_line(name, node_name, line), files)
+    settings = Settings(
+        node_name,
+        namespace,
+        allow_unsafe,
+        Path(trusted_keys) if trusted_keys else None,
+        lambda name, line: print_line(name, node_name, line),
+        files,
+        Path(pins) if pins and str(pins) else None,
+    )
     _serve(Agent(settings, api, directory), directory)
     return 0
 

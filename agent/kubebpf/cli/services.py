@@ -98,6 +98,13 @@ def operator(**options: Any) -> int:
     help="Where the files of skboutput() are kept, in a folder for each trace. [default: nowhere]",
 )
 @click.option("--packet-mib", type=click.IntRange(1), default=64, show_default=True, help="The most that such a file may have.")
+@click.option(
+    "--pins",
+    default="/sys/fs/bpf/kubebpf",
+    show_default=True,
+    metavar="FOLDER",
+    help="In a bpffs: traces outlive the agent here, and the next one takes them up. An empty one: nowhere.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", default="INFO", show_default=True)
 def agent(**options: Any) -> int:

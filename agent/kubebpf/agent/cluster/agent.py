@@ -17,16 +17,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError
 from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
 from kubebpf.agent.cluster.known import NAMESPACES, Known, resources
-from kubebpf.agent.cluster.live import Live, attach, close_quietly, why
+from kubebpf.agent.cluster.live import Live, Surroundings, attach, close_quietly, leave_quietly, why
 from kubebpf.agent.cluster.objects import Objects, RefusedError, check_allowed, retryable
 from kubebpf.agent.cluster.part import Part
+from kubebpf.agent.cluster.pinned import Pinned
 from kubebpf.agent.cluster.report import Line, Phase, State, interval_seconds, report_status
 from kubebpf.agent.cluster.trace import Trace, TraceName, Uid, format_time
 from kubebpf.agent.cluster.trust import Trust, UntrustedError
@@ -53,6 +54,7 @@ class Settings:
         trusted_keys: a folder of public keys that are trusted instead of those that the operator publishes.
         on_line: gets every printed line.
         files: that cat() may read.
+        pins: a folder in a bpffs where sessions are pinned, so that the next agent takes them up; None: nowhere.
     """
 
     node: str
@@ -61,6 +63,7 @@ class Settings:
     trusted_keys: Path | None = None
     on_line: Callable[[TraceName, Line], None] = lambda name, line: None
     files: Files = NONE
+    pins: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,9 @@ class Agent:
         self._known = Known(settings.node, directory)
         self._objects = Objects(api, settings.namespace)
         self._trust = Trust(api, settings.namespace, settings.trusted_keys)
+        self._pinned = Pinned(settings.pins, settings.node)
+        self._here = Surroundings(directory, settings.node, settings.files, self._pinned)
+        self._swept = False
         self._writer = ReportWriter(api)
         # One: programs are verified one after the other anyhow, and a node has other work to do.
         self._loader = ThreadPoolExecutor(1, "loader")
@@ -140,8 +146,15 @@ class Agent:
         self._follow_namespaces()
         self._sync_scopes()
         if self._known.complete:
+            self._sweep()
             self._reconcile(concerned)
             self._tick()
+
+    def _sweep(self) -> None:
+        """Once, when all traces are known: what earlier agents left of others goes."""
+        if not self._swept:
+            self._swept = True
+            self._loader.submit(self._pinned.sweep, set(self._known.traces))
 
     def _sleep(self) -> float:
         now = time.monotonic()
@@ -204,6 +217,7 @@ class Agent:
     def _run_here(self, part: Part, identity: Identity) -> None:
         if part.live is None and part.settled is None and self._completed_before(part, identity):
             part.settled = identity
+            self._loader.submit(self._pinned.keep_only, identity.uid)
         if part.wants(identity, time.monotonic()):
             part.loading = identity
             self._loader.submit(self._load, part.trace, identity)
@@ -223,6 +237,10 @@ class Agent:
                 self._complete(part, part.live)
             else:
                 self._drop(part, part.live)
+        elif not part.unpinned:
+            # An earlier agent may have left it running.
+            self._loader.submit(self._pinned.keep_only, part.trace.name.uid)
+        part.unpinned = True
         if not keep:
             part.settled, part.written = None, None
             self._forget(part, gone=reason == "Deleted")
@@ -245,13 +263,13 @@ class Agent:
 
     # -- loading, in its own thread
 
-    def _load(self, trace: Trace, identity: Identity) -> None:
+    def _load(self, trace: Trace, identity: Identity, afresh: bool = False) -> None:
         try:
             self._trust.check(trace, identity.digest)
             artifact = self._objects.fetch(trace.config_map or "", identity.digest)
             check_allowed(artifact, trace, self._settings.allow_unsafe)
-            known, files = self._known.namespaces, self._settings.files
-            live = attach(trace, identity, artifact, self._directory, self._settings.node, known, files)
+            here = replace(self._here, namespaces=self._known.namespaces)
+            live = attach(trace, identity, artifact, here, afresh)
         except Exception as error:
             self._put(Loaded(trace, identity, None, error))
         else:
@@ -277,15 +295,20 @@ class Agent:
         """The new session counts already; only now the old one goes."""
         if part.live is not None:
             self._drop(part, part.live)
-        part.live, part.settled = live, None
+        part.live, part.settled, part.unpinned = live, None, False
         part.backoff.reset()
-        log.info("%s: attached %d probes", part.trace.name, live.session.attached)
+        log.info("%s: %s %d probes", part.trace.name, "took up" if live.adopted else "attached", live.session.attached)
+        self._loader.submit(self._pinned.keep_only, live.identity.uid, live.id)
+        if live.adopted:
+            live.recall(self._known.recent(part.trace.name.uid))
         live.sync_scope(self._directory.pods(), self._known.namespaces)
         if live.session.epoll_fd is not None:
             self._selector.register(live.session.epoll_fd, selectors.EVENT_READ, part)
         self._report(part, live, "Attached")
         # The begin programs have run: what they printed, or an exit(), is there.
         self._events_of(part)
+        if part.live is live and live.adopted and self._directory.pods() and not live.covers(*self._directory.levels()):
+            self._load_again(part, live)
         if part.live is live and not live.session.points:
             # Nothing but begin and end: the program has ended, as it does in bpftrace.
             self._complete(part, live)
@@ -299,6 +322,7 @@ class Agent:
             return
         if part.live is not None:
             self._drop(part, part.live)
+        self._loader.submit(self._pinned.keep_only, loaded.identity.uid)
         if isinstance(error, UntrustedError):
             # The operator may sign again, with a newer key, without a new generation.
             part.retry_at = time.monotonic() + part.backoff.next()
@@ -354,6 +378,12 @@ class Agent:
         # Closing waits for the kernel's grace periods; nothing of it concerns the loop.
         self._loader.submit(close_quietly, live)
 
+    def _leave(self, part: Part, live: Live) -> None:
+        """This agent ends, the trace does not: what is pinned counts on, for the next agent to take up."""
+        self._report(part, live, "Attached" if live.pinned else "Pending", "AgentStopped")
+        part.live = None
+        self._loader.submit(leave_quietly, live)
+
     # -- scope and reports
 
     def _follow_namespaces(self) -> None:
@@ -383,7 +413,7 @@ class Agent:
         """The first pods of a node came after the trace, and lie elsewhere than was guessed."""
         log.warning("%s: starts afresh, because this node has its pods at other levels than expected", part.trace.name)
         part.loading = live.identity
-        self._loader.submit(self._load, part.trace, live.identity)
+        self._loader.submit(self._load, part.trace, live.identity, afresh=True)
 
     def _report(self, part: Part, live: Live, phase: Phase, reason: str = "") -> None:
         self._write(part, live.state(phase, reason))
@@ -407,8 +437,7 @@ class Agent:
         for part in list(self._parts.values()):
             with self._guard(part):
                 if part.live is not None:
-                    self._report(part, part.live, "Pending", "AgentStopped")
-                    self._drop(part, part.live)
+                    self._leave(part, part.live)
         self._loader.shutdown(cancel_futures=False)
         self._close_late()
         if not self._writer.close(LAST_WRITES_SECONDS):
@@ -422,7 +451,7 @@ class Agent:
         while not self._queue.empty():
             item = self._queue.get()
             if isinstance(item, Loaded) and item.live is not None:
-                close_quietly(item.live)
+                leave_quietly(item.live)
 
 
 def _idle(identity: Identity, phase: Phase, reason: str, message: str) -> State:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from kubebpf.agent.cluster.desired import Node
-from kubebpf.agent.cluster.report import NODE_LABEL, node_label
+from kubebpf.agent.cluster.report import NODE_LABEL, Line, node_label
 from kubebpf.agent.cluster.trace import GROUP_VERSION, Object, Trace, Uid
 from kubebpf.agent.cluster.watch import Change, Changed, Listed, Removed, Resource
 from kubebpf.agent.pods.directory import PodDirectory
@@ -70,6 +70,11 @@ class Known:
     def report(self, uid: Uid) -> Object | None:
         """This node's report of a trace as it stands in the API server; None when there is none."""
         return self._reports.get(uid)
+
+    def recent(self, uid: Uid) -> list[Line]:
+        """The last lines of this node's report; those that cannot be read are left out."""
+        found = ((self.report(uid) or {}).get("status") or {}).get("recent") or ()
+        return [line for said in found if (line := Line.from_json(said)) is not None]
 
     def reports_of_cluster(self) -> list[int]:
         """For every trace that runs, on how many nodes: what the reports' budget is shared by."""

@@ -1,6 +1,6 @@
 """One trace at work on this node: its session, its scope, its last lines, and the state that reports carry.
 
-live = attach(trace, identity, artifact, directory, "node-a")     -> loaded, scope filled, attached
+live = attach(trace, identity, artifact, Surroundings(…))         -> taken up from pins; or loaded, scope filled, attached
 live.poll()                                                       -> the lines printed since the last call
 live.state("Attached")                                            -> State(maps=…, recent=…, lost=…)
 """
@@ -8,15 +8,18 @@ live.state("Attached")                                            -> State(maps=
 from __future__ import annotations
 
 import errno
+import logging
 import time
 import uuid
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from kubebpf.agent.cluster.desired import Identity
 from kubebpf.agent.cluster.identity import Identities
 from kubebpf.agent.cluster.lines import ClusterResolver, Lines
+from kubebpf.agent.cluster.pinned import Pinned
 from kubebpf.agent.cluster.report import Line, Lost, Phase, State
 from kubebpf.agent.cluster.target import Chosen, Namespaces, NodePods
 from kubebpf.agent.cluster.trace import Trace
@@ -24,14 +27,17 @@ from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.libbpf.library import possible_cpus
 from kubebpf.agent.libbpf.verifier import VerifierError
 from kubebpf.agent.output.dispatch import map_states
-from kubebpf.agent.output.files import NONE, Files
+from kubebpf.agent.output.files import Files
 from kubebpf.agent.pods.cgroups import CgroupId
 from kubebpf.agent.pods.directory import PodDirectory
 from kubebpf.agent.session.errors import SessionError
 from kubebpf.agent.session.options import Options
+from kubebpf.agent.session.pins import Kept, Pins, StalePinsError
 from kubebpf.agent.session.ring import Record
 from kubebpf.agent.session.session import Session
 from kubebpf.compiler.artifact.artifact import Artifact
+
+log = logging.getLogger(__name__)
 
 
 class Live:
@@ -49,7 +55,8 @@ class Live:
         self.trace, self.identity, self.session = trace, identity, session
         self.started_at = datetime.now(UTC)
         self.exit_code: int | None = None
-        self._id = uuid.uuid4().hex
+        self.id = uuid.uuid4().hex
+        self.adopted = self.pinned = False
         self._resolver = ClusterResolver(session.manifest, identities)
         # Loading was refused unless this agent and the trace allow unsafe helpers.
         self._lines = Lines(session, self._resolver, identities, allow_unsafe=trace.allow_unsafe, files=files.of(_folder(trace)))
@@ -78,6 +85,8 @@ class Live:
         """
         if not self.session.manifest.scoped:
             return
+        if self.adopted and namespaces is None and self.trace.pod_target.asks_namespaces:
+            return  # they are being listed; until then what an earlier agent chose is right
         self._chosen = self.trace.pod_target.choose(pods, namespaces)
         wanted = self._chosen.cgroups
         # Room first.
@@ -132,7 +141,7 @@ class Live:
         return State(
             generation=self.identity.generation,
             digest=self.identity.digest,
-            session=self._id,
+            session=self.id,
             phase=phase,
             reason=reason,
             message=message,
@@ -153,10 +162,39 @@ class Live:
     def _missed(self) -> int:
         return sum(program.info.recursion_misses for program in self.session.loaded.programs.values() if program.autoload)
 
+    # -- beyond this process
+
+    def pin(self, pinned: Pinned) -> None:
+        """Let the session outlive this agent, where that can be."""
+        pins = pinned.new(self.identity, self.id)
+        if pins is None or not self.session.points:
+            return
+        try:
+            self.session.pin(pins, {"session": self.id, "startedAt": self.started_at.isoformat()})
+            self.pinned = True
+        except LibbpfError as error:
+            # Perf events before Linux 5.15 cannot be pinned; those of other programs can.
+            log.warning("%s: not pinned: %s; counts start afresh with the next agent", self.trace.name, error)
+        except OSError as error:
+            pinned.refused(error)
+
+    def know_scope(self) -> None:
+        """After an adoption: what is in the scope already."""
+        self._scope = {CgroupId(id) for id in self.session.scope()} if self.session.manifest.scoped else set()
+
+    def recall(self, recent: Iterable[Line]) -> None:
+        """After an adoption: the last lines, as the report has them."""
+        self._recent.extend(recent)
+
+    def leave(self) -> None:
+        """Release what this process holds; what is pinned goes on."""
+        self._lines.close()
+        self.session.leave()
+
     def close(self) -> None:
         """Release everything that the kernel holds for it."""
         self._lines.close()
-        self.session.__exit__(None, None, None)
+        self.session.close()
 
 
 def _folder(trace: Trace) -> str:
@@ -188,33 +226,67 @@ class Gate:
         return self._passed <= self._limit
 
 
-def attach(
-    trace: Trace,
-    identity: Identity,
-    artifact: Artifact,
-    directory: PodDirectory,
-    node: str,
-    namespaces: Namespaces | None = None,
-    files: Files = NONE,
-) -> Live:
-    """Load an object for a trace, fill its scope, attach it.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a session is loaded.
 
     Args:
-        namespaces: labels of all; None when they are not known.
+        directory: of this node's pods.
+        node: its name.
         files: that cat() may read.
+        pinned: where it is pinned.
+        namespaces: labels of all; None when they are not known.
+    """
+
+    directory: PodDirectory
+    node: str
+    files: Files
+    pinned: Pinned
+    namespaces: Namespaces | None = None
+
+
+def attach(trace: Trace, identity: Identity, artifact: Artifact, here: Surroundings, afresh: bool = False) -> Live:
+    """Take up what an earlier agent left of a session; or load an object, fill its scope, attach it, and pin it.
+
+    Args:
+        afresh: start again, whatever is pinned.
 
     Raises:
         SessionError, LibbpfError, LibbpfMissingError: see `why`.
     """
-    session = Session(artifact, _options(trace, artifact, directory)).__enter__()
+    options = _options(trace, artifact, here.directory)
+    for pins, kept in here.pinned.newest(identity) if not afresh else ():
+        try:
+            return _adopted(
+                trace, identity, Session(artifact, replace(options, scope_levels=kept.scope_levels)), here, (pins, kept)
+            )
+        except (StalePinsError, LibbpfError, ValueError) as error:
+            log.warning("%s: %s; starting afresh", trace.name, error)
+            pins.remove()
+    return _started(trace, identity, Session(artifact, options), here)
+
+
+def _adopted(trace: Trace, identity: Identity, session: Session, here: Surroundings, left: tuple[Pins, Kept]) -> Live:
+    pins, kept = left
+    session_id, started_at = str(kept.note["session"]), datetime.fromisoformat(str(kept.note["startedAt"]))
+    session.adopt(pins, kept)
+    live = Live(trace, identity, session, Identities(here.directory, here.node), here.files)
+    live.id, live.started_at, live.adopted, live.pinned = session_id, started_at, True, True
+    live.know_scope()
+    return live
+
+
+def _started(trace: Trace, identity: Identity, session: Session, here: Surroundings) -> Live:
+    session.__enter__()
     try:
-        live = Live(trace, identity, session, Identities(directory, node), files)
+        live = Live(trace, identity, session, Identities(here.directory, here.node), here.files)
         # An empty scope would miss the events between attach and fill.
-        live.sync_scope(directory.pods(), namespaces)
+        live.sync_scope(here.directory.pods(), here.namespaces)
         session.start()
+        live.pin(here.pinned)
         return live
     except BaseException:
-        session.__exit__(None, None, None)
+        session.close()
         raise
 
 
@@ -261,3 +333,9 @@ def close_quietly(live: Live) -> None:
     """Close; the kernel releases what is left when the process ends."""
     with suppress(LibbpfError):
         live.close()
+
+
+def leave_quietly(live: Live) -> None:
+    """Leave what is pinned, close the rest."""
+    with suppress(LibbpfError):
+        live.leave()

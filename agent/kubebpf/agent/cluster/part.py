@@ -31,6 +31,7 @@ class Part:
         reported: the report was seen in the API server since the last write that created it.
         due: when to look whether there is news for the report; seconds, monotonic.
         retry_at: not to be loaded again before.
+        unpinned: nothing of it is pinned that does not belong to `live`.
     """
 
     trace: Trace
@@ -41,6 +42,7 @@ class Part:
     reported: bool = False
     due: float = 0.0
     retry_at: float = 0.0
+    unpinned: bool = False
     backoff: Backoff = field(default_factory=Backoff)
 
     def postpone(self, now: float, interval: float) -> None:

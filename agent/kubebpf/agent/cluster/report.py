@@ -48,6 +48,15 @@ class Line:
     text: str
     pod: Pod | None = None
 
+    @classmethod
+    def from_json(cls, said: Object) -> Line | None:
+        """From the form in `recent`; None for what is not of that form."""
+        try:
+            pod = Pod(said["namespace"], said["pod"], "", said.get("container") or "") if "pod" in said else None
+            return cls(datetime.fromisoformat(said["time"]), said["kind"], said["text"], pod)
+        except (KeyError, TypeError, ValueError):
+            return None
+
     def as_json(self) -> Object:
         """The form in `recent`."""
         said = {"time": format_time(self.time), "kind": self.kind, "text": readable(self.text)[:LINE_CHARS]}

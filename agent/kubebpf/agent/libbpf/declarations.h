@@ -139,6 +139,7 @@ struct bpf_link *bpf_link__open(const char *path);
 int bpf_link__fd(const struct bpf_link *link);
 int bpf_link__detach(struct bpf_link *link);
 int bpf_link__destroy(struct bpf_link *link);
+void bpf_link__disconnect(struct bpf_link *link);
 int bpf_link__pin(struct bpf_link *link, const char *path);
 int bpf_link__unpin(struct bpf_link *link);
 
@@ -165,6 +166,8 @@ int bpf_map_lookup_batch(int fd, void *in_batch, void *out_batch, void *keys, vo
 
 int bpf_obj_get(const char *pathname);
 int bpf_obj_pin(int fd, const char *pathname);
+int bpf_map_create(int map_type, const char *map_name, __u32 key_size, __u32 value_size, __u32 max_entries, const void *opts);
+int bpf_enable_stats(int type);
 int bpf_link_detach(int link_fd);
 int bpf_obj_get_info_by_fd(int bpf_fd, void *info, __u32 *info_len);
 int bpf_prog_get_fd_by_id(__u32 id);

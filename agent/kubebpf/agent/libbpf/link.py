@@ -19,7 +19,9 @@ _READ_BYTES = 1 << 16
 
 
 class Link:
-    """Owns a `struct bpf_link`. A pinned link goes on after it is closed here."""
+    """Owns a `struct bpf_link`. A pinned link goes on after it is closed here; `pinned` is where."""
+
+    pinned: Path | None = None
 
     def __init__(self, pointer: Any) -> None:
         self._pointer = pointer
@@ -86,11 +88,25 @@ class Link:
         """Remove its pin."""
         check(lib().bpf_link__unpin(self._alive()), "bpf_link__unpin")
 
+    def lose_pin(self) -> None:
+        """Remove the file that `pinned` names, if any; the link then ends when it is closed."""
+        path, self.pinned = self.pinned, None
+        if path is not None:
+            path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Give the link up; without a pin the program stops here. A second call does nothing."""
         pointer, self._pointer = self._pointer, ffi.NULL
         if pointer != ffi.NULL:
             lib().bpf_link__destroy(pointer)
+
+    def abandon(self) -> None:
+        """Close the descriptors, and nothing more: what is pinned goes on. (libbpf's own close disables perf events first.)"""
+        fd, pointer = self.fd, self._alive()
+        self._pointer = ffi.NULL
+        lib().bpf_link__disconnect(pointer)
+        lib().bpf_link__destroy(pointer)
+        os.close(fd)
 
     def release(self) -> int | None:
         """Close the link, and leave what only takes time: a descriptor that the caller closes later, or None."""
@@ -136,6 +152,10 @@ class DescriptorLink(Link):
         """Remove its pin."""
         self._pin.unlink()
 
+    def abandon(self) -> None:
+        """As Link.abandon."""
+        self.close()
+
     def close(self) -> None:
         """As Link.close."""
         fd, self._fd = self._fd, -1
@@ -150,9 +170,17 @@ class PerfLink(Link):
     measured on Linux 6.18, one after the other. While the event stays open, closing the link stops the program without that lock.
     """
 
-    def __init__(self, pointer: Any, event: int) -> None:
+    def __init__(self, pointer: Any, event: int, owned: int) -> None:
+        """`owned`: the descriptor that libbpf closes with the link."""
         super().__init__(pointer)
-        self._event = event
+        self._event, self._owned = event, owned
+
+    def abandon(self) -> None:
+        """As Link.abandon."""
+        super().abandon()
+        event, self._event = self._event, -1
+        os.close(event)
+        os.close(self._owned)
 
     def release(self) -> int | None:
         """As Link.release; the descriptor is the event's."""

@@ -20,6 +20,7 @@ from kubebpf.agent.libbpf.declarations import ffi
 from kubebpf.agent.libbpf.errors import LibbpfError
 from kubebpf.agent.libbpf.info import MapInfo, map_info
 from kubebpf.agent.libbpf.library import check, lib, possible_cpus
+from kubebpf.agent.libbpf.pins import opened
 
 
 class MapType(IntEnum):
@@ -70,15 +71,15 @@ class BpfMap:
         self.cpus = possible_cpus() if self.per_cpu else 1
 
     @classmethod
-    def open(cls, path: Path) -> BpfMap:
+    def open(cls, path: Path, name: str = "") -> BpfMap:
         """Take up a pinned map; close it with `close`.
 
         Raises:
             LibbpfError: there is no pin of a map.
         """
-        fd = check(lib().bpf_obj_get(str(path).encode()), "bpf_obj_get", subject=str(path))
+        fd = opened(path)
         try:
-            return cls(fd, path.name)
+            return cls(fd, name or path.name)
         except BaseException:
             os.close(fd)
             raise

@@ -17,6 +17,7 @@ from kubebpf.agent.libbpf.declarations import ffi, text
 from kubebpf.agent.libbpf.info import ProgramInfo, program_info
 from kubebpf.agent.libbpf.library import check, check_pointer, lib, messages
 from kubebpf.agent.libbpf.link import DescriptorLink, Link, PerfLink
+from kubebpf.agent.libbpf.pins import pin
 from kubebpf.agent.libbpf.syscalls import UPROBE_MULTI, raw_tracepoint_open, uprobe_multi_link
 
 _PACKET = 64  # bytes of the packet that measured programs are given; the kernel wants an Ethernet header at least
@@ -46,7 +47,87 @@ class Uprobe:
     semaphore: int = 0
 
 
-class Program:
+class Runnable:
+    """A program in the kernel, whoever holds it: what can be asked of it, and done with it, by its descriptor."""
+
+    name: str
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor."""
+        raise NotImplementedError
+
+    @property
+    def info(self) -> ProgramInfo:
+        """What the kernel tells about it."""
+        return program_info(self.fd)
+
+    @property
+    def autoload(self) -> bool:
+        """Whether it is in the kernel, or will be."""
+        return True
+
+    def run(self, context: bytes = b"") -> int:
+        """Run a raw_tp program once, here and now (BPF_PROG_TEST_RUN, Linux 5.10).
+
+        Args:
+            context: its arguments, u64 each.
+
+        Returns:
+            what it returned.
+
+        Raises:
+            LibbpfError: not of a type that runs so.
+        """
+        buffer = ffi.from_buffer(context) if context else ffi.NULL
+        fields = {"sz": ffi.sizeof("struct bpf_test_run_opts"), "ctx_in": buffer, "ctx_size_in": len(context)}
+        options: Any = ffi.new("struct bpf_test_run_opts *", fields)
+        check(lib().bpf_prog_test_run_opts(self.fd, options), "bpf_prog_test_run_opts", subject=self.name)
+        return int(options.retval)
+
+    def measure(self, rounds: int) -> int:
+        """Run an XDP program many times on an empty packet, here and now.
+
+        Returns:
+            how long one run takes on average, in nanoseconds.
+
+        Raises:
+            LibbpfError: not of a type that runs so.
+        """
+        packet = ffi.new("char[]", _PACKET)
+        fields = {"sz": ffi.sizeof("struct bpf_test_run_opts"), "data_in": packet, "data_size_in": _PACKET, "repeat": rounds}
+        options: Any = ffi.new("struct bpf_test_run_opts *", fields)
+        check(lib().bpf_prog_test_run_opts(self.fd, options), "bpf_prog_test_run_opts", subject=self.name)
+        return int(options.duration)
+
+    def pin(self, path: Path) -> None:
+        """Keep the program beyond this process, as a file in a bpffs.
+
+        Raises:
+            LibbpfError: it exists, or is no place in a bpffs.
+        """
+        pin(self.fd, path)
+
+
+class PinnedProgram(Runnable):
+    """A program taken up from its pin; whoever opened it closes it."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        self._fd, self.name = fd, name
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor, owned by this."""
+        return self._fd
+
+    def close(self) -> None:
+        """Close the descriptor; pins and links hold the program on."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class Program(Runnable):
     """One program of an object. It lives as long as its object."""
 
     def __init__(self, pointer: Any) -> None:
@@ -111,11 +192,6 @@ class Program:
         return check(lib().bpf_program__fd(self._pointer), "bpf_program__fd", subject=self.name)
 
     @property
-    def info(self) -> ProgramInfo:
-        """What the kernel tells about it."""
-        return program_info(self.fd)
-
-    @property
     def autoload(self) -> bool:
         """Whether the object's load takes it along."""
         return bool(lib().bpf_program__autoload(self._pointer))
@@ -139,7 +215,7 @@ class Program:
             opened.callback(os.close, fd)
             event = os.dup(fd)
             opened.callback(os.close, event)
-            link = PerfLink(self._attached("bpf_program__attach_perf_event_opts", fd, options), event)
+            link = PerfLink(self._attached("bpf_program__attach_perf_event_opts", fd, options), event, fd)
             opened.pop_all()  # both descriptors are the link's now
             return link
 
@@ -239,48 +315,6 @@ class Program:
         first = places[0]
         rows = [(place.offset, place.semaphore, place.cookie) for place in places]
         return DescriptorLink(uprobe_multi_link(self.fd, first.path, rows, first.returns, max(first.pid, 0), self.name))
-
-    def run(self, context: bytes = b"") -> int:
-        """Run a raw_tp program once, here and now (BPF_PROG_TEST_RUN, Linux 5.10).
-
-        Args:
-            context: its arguments, u64 each.
-
-        Returns:
-            what it returned.
-
-        Raises:
-            LibbpfError: not of a type that runs so.
-        """
-        buffer = ffi.from_buffer(context) if context else ffi.NULL
-        fields = {"sz": ffi.sizeof("struct bpf_test_run_opts"), "ctx_in": buffer, "ctx_size_in": len(context)}
-        options: Any = ffi.new("struct bpf_test_run_opts *", fields)
-        check(lib().bpf_prog_test_run_opts(self.fd, options), "bpf_prog_test_run_opts", subject=self.name)
-        return int(options.retval)
-
-    def measure(self, rounds: int) -> int:
-        """Run an XDP program many times on an empty packet, here and now.
-
-        Returns:
-            how long one run takes on average, in nanoseconds.
-
-        Raises:
-            LibbpfError: not of a type that runs so.
-        """
-        packet = ffi.new("char[]", _PACKET)
-        fields = {"sz": ffi.sizeof("struct bpf_test_run_opts"), "data_in": packet, "data_size_in": _PACKET, "repeat": rounds}
-        options: Any = ffi.new("struct bpf_test_run_opts *", fields)
-        check(lib().bpf_prog_test_run_opts(self.fd, options), "bpf_prog_test_run_opts", subject=self.name)
-        return int(options.duration)
-
-    def pin(self, path: Path) -> None:
-        """Keep the program beyond this process, as a file in a bpffs.
-
-        Raises:
-            LibbpfError: it exists, or is no place in a bpffs.
-        """
-        with messages() as said:
-            check(lib().bpf_program__pin(self._pointer, str(path).encode()), "bpf_program__pin", said, str(path))
 
     def _attach(self, call: str, *arguments: Any) -> Link:
         return Link(self._attached(call, *arguments))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Self
 
 from kubebpf.agent.libbpf.object import BpfObject, open_object
 from kubebpf.agent.libbpf.packets import PerfBuffer
+from kubebpf.agent.libbpf.program import Program
 from kubebpf.agent.libbpf.ring import RingBuffer
 from kubebpf.agent.session import user
 from kubebpf.agent.session.alike import marked
@@ -39,6 +40,7 @@ from kubebpf.agent.session.facts import check_parameters
 from kubebpf.agent.session.loaded import Loaded, loaded
 from kubebpf.agent.session.memory import can_preallocate
 from kubebpf.agent.session.options import Options, Purpose
+from kubebpf.agent.session.pins import Kept, Pins, announce_again
 from kubebpf.agent.session.points import Node, Point, Target, number
 from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of
 from kubebpf.compiler.artifact.artifact import Artifact
@@ -133,6 +135,48 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """As close."""
+        self.close()
+
+    def adopt(self, pins: Pins, kept: Kept) -> Self:
+        """Take up what an earlier process pinned, in place of `with` and `start`: begin programs are not run again.
+
+        Args:
+            pins: of a session of this artifact, with these options.
+            kept: what they were left with.
+
+        Raises:
+            StalePinsError: they are not what the note says.
+            LibbpfError: the ring buffer cannot be mapped.
+        """
+        with self._stack:
+            held = self._stack.enter_context(pins.taken_up(kept, self.manifest))
+            self.points = [point for point, _ in held.attached]
+            self._names |= {point.cookie: point.name for point in self.points}
+            if RING in held.maps:
+                self._ring = self._stack.enter_context(RingBuffer(held.maps[RING].fd))
+            if PACKETS in held.maps:
+                self._receive(held.maps[PACKETS].fd)
+            self._loaded = held
+            announce_again(held.maps)
+            self._stack = self._stack.pop_all()
+        return self
+
+    def pin(self, pins: Pins, note: Mapping[str, object]) -> None:
+        """Let the session outlive this process, once it is started; `close` and `finish` still end it, `leave` does not.
+
+        Args:
+            pins: where.
+            note: for whoever takes it up.
+
+        Raises:
+            LibbpfError, OSError: it cannot be pinned; it goes on unpinned.
+        """
+        pins.keep(self._held(), Kept(self.options.scope_levels, note))
+
+    def leave(self) -> None:
+        """Release what this process holds. What is pinned goes on; without pins this is `close`."""
+        if self._loaded is not None and self._loaded.pins is not None:
+            self._loaded.leave()
         self.close()
 
     def close(self) -> None:
@@ -325,6 +369,14 @@ class Session:
         """Count a cgroup's events no longer. Returns whether it was in the scope."""
         return self._held().maps[SCOPE].delete(cgroup.to_bytes(8, "little"))
 
+    def scope(self) -> list[int]:
+        """The cgroups whose events are counted.
+
+        Raises:
+            KeyError: the object has no scope.
+        """
+        return [int.from_bytes(key, "little") for key in self._held().maps[SCOPE].keys()]  # noqa: SIM118
+
     def _held(self) -> Loaded:
         if self._loaded is None:
             raise ValueError("the session is not open")
@@ -407,7 +459,8 @@ class Session:
 
     def _attach_all(self, held: Loaded) -> None:
         missing: list[MissingProbeError] = []
-        for point, done in attach_points(held.programs, self.points, self.options):
+        programs = {name: program for name, program in held.programs.items() if isinstance(program, Program)}
+        for point, done in attach_points(programs, self.points, self.options):
             if isinstance(done, MissingProbeError):
                 missing.append(done)
             else:

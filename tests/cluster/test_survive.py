@@ -1,0 +1,154 @@
+"""Agents die and come back: what they counted stays exact, and what they left behind goes when its trace does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from support.agents import Agents, change, counts, delete, publish, report_of, set_status
+from support.bpfstate import everything, held_by, pinned_below, pins
+from support.chart import System
+from support.controlplane import ControlPlane, Object
+from support.counting import counting
+from support.pods import Pods
+from support.processes import eventually
+from support.programs import compiled
+from support.workload import Workload, make_calls
+
+pytestmark = pytest.mark.kernel
+
+NODE = "node.of-dots"
+FAST: dict[str, Any] = {"report": {"interval": "200ms"}}
+PROGRAM = """begin { @begun = count(); printf("begun\\n"); }
+tracepoint:syscalls:sys_enter_getppid /comm == "survivor"/ { @ = count(); @h = hist(42); @last[pid] = pid; printf("%d\\n", pid); }
+interval:ms:100 { @ticks = count(); }"""
+
+
+@pytest.fixture
+def agents(cluster: ControlPlane, system: System) -> Iterator[Agents]:
+    with Agents(cluster, system.agent) as agents:
+        yield agents
+    for kind in ("bpftraces", "clusterbpftraces"):
+        for trace in cluster.get(kind):
+            delete(cluster, trace | {"kind": {"bpftraces": "BpfTrace", "clusterbpftraces": "ClusterBpfTrace"}[kind]})
+
+
+def reported(cluster: ControlPlane, trace: Object, check: Callable[[Object], Any], timeout: float = 20) -> Object:
+    def look() -> Object:
+        status = report_of(cluster, trace, NODE)
+        assert status and check(status), status
+        return status
+
+    return eventually(look, timeout=timeout)
+
+
+def total(status: Object, name: str = "@all") -> int:
+    return sum(counts(status, name).values())
+
+
+@pytest.mark.parametrize("how", ["kill", "term"])
+def test_counts_stay_exact_while_there_is_no_agent(
+    cluster: ControlPlane, pods: Pods, agents: Agents, namespace: str, how: str
+) -> None:
+    pods.node(NODE, {})
+    pod = pods.create("api-0", namespace=namespace, node=NODE)
+    agent = agents.start(NODE)
+    trace = publish(cluster, namespace, "exact", counting(), **FAST)
+    first = reported(cluster, trace, lambda s: s["phase"] == "Attached")
+    make_calls(100, pod)
+    reported(cluster, trace, lambda s: total(s) == 100)
+    # It makes its calls through the death and the return of the agent.
+    load = Workload.start("--getppid", 20_000, pod=pod)
+    mine = held_by(agent.pid)
+    if how == "kill":
+        agent.kill()
+    else:
+        assert agent.stop() == 0
+        status = report_of(cluster, trace, NODE)
+        assert status and (status["phase"], status["reason"]) == ("Attached", "AgentStopped")
+    assert agents.pins and pinned_below(agents.pins).link == mine.link
+    make_calls(1000, pod)
+    late = pods.create("late", namespace=namespace, node=NODE)
+    agent.start()
+    load.go()
+    make_calls(10, pod)
+    status = reported(cluster, trace, lambda s: total(s) == 21_110, timeout=30)
+    assert (status["session"], status["startedAt"]) == (first["session"], first["startedAt"])
+    assert status["phase"] == "Attached" and status.get("reason") is None
+    # The pod that came meanwhile counts from now on; the one that goes does no longer.
+    make_calls(5, late)
+    reported(cluster, trace, lambda s: counts(s).get((namespace, "late", "app")) == 5)
+    delete(cluster, trace)
+    eventually(lambda: agents.pins and pins(agents.pins) == [] and not mine & everything(), timeout=20)
+    agent.check()
+
+
+def test_programs_of_the_compiler_are_taken_up_with_all_they_have(cluster: ControlPlane, pods: Pods, agents: Agents) -> None:
+    pods.node(NODE, {})
+    agent = agents.start(NODE)
+    elf = compiled(PROGRAM, header="context").elf
+    trace = publish(cluster, "", "all", elf, kind="ClusterBpfTrace", report={"interval": "200ms", "recentLines": 200})
+    first = reported(cluster, trace, lambda s: s["phase"] == "Attached" and s["recent"])
+    agent.kill()
+    assert agents.pins and pins(agents.pins)
+    work = Workload.start("--comm", "survivor", "--getppid", 100)
+    work.go()
+    time.sleep(0.5)
+    agent.start()
+
+    def cells(status: Object) -> dict[str, Any]:
+        return {m["name"]: m["entries"] for m in status["maps"]}
+
+    def ticked(status: Object) -> int:
+        return int(cells(status)["@ticks"][0]["count"])
+
+    status = reported(cluster, trace, lambda s: ticked(s) > ticked(first) + 5 and len(s["recent"]) > 1)
+    assert cells(status)["@begun"][0]["count"] == "1"
+    assert status["session"] == first["session"]
+    assert cells(status)["@"][0]["count"] == "100"
+    assert cells(status)["@h"][0]["slots"][0]["count"] == "100"
+    assert cells(status)["@last"][0]["value"] == {"int": str(work.pid)}
+    # What was printed before is remembered, and what nobody read meanwhile is read now: none lost, none twice.
+    printed = [line["text"] for line in status["recent"]]
+    assert printed == ["begun\n", *[f"{work.pid}\n"] * 100]
+    delete(cluster, trace)
+    eventually(lambda: agents.pins and pins(agents.pins) == [], timeout=20)
+    agent.check()
+
+
+def test_what_no_trace_needs_any_more_is_removed_at_the_start(
+    cluster: ControlPlane, pods: Pods, agents: Agents, namespace: str
+) -> None:
+    pods.node(NODE, {})
+    agent = agents.start(NODE)
+    names = ["deleted", "suspended", "changed", "ended", "stays"]
+    traces = {name: publish(cluster, namespace, name, counting(), **FAST) for name in names}
+    sessions = {name: reported(cluster, t, lambda s: s["phase"] == "Attached")["session"] for name, t in traces.items()}
+    agent.kill()
+    assert agents.pins is not None
+    folder = agents.pins / NODE.replace(".", "_")
+    assert len(list(folder.iterdir())) == 5
+    stranger = agents.pins / "another-node" / "x-1"
+    stranger.mkdir(parents=True)
+    (folder / "half-made").mkdir()
+    delete(cluster, traces["deleted"])
+    change(cluster, traces["suspended"], suspend=True)
+    changed = change(cluster, traces["changed"], counting(), args=["1"])
+    set_status(cluster, traces["ended"], completedAt="2026-11-22T12:00:00.000000Z")
+    agent.start()
+    status = reported(cluster, traces["stays"], lambda s: s["phase"] == "Attached")
+    assert status["session"] == sessions["stays"]
+    status = reported(cluster, changed, lambda s: s["generation"] == 2 and s["phase"] == "Attached")
+    assert status["session"] != sessions["changed"]
+
+    def left() -> bool:
+        found = {path.name[:38] for path in folder.iterdir()}
+        return found == {f"{traces[name]['metadata']['uid']}-{n}" for name, n in (("stays", 1), ("changed", 2))}
+
+    eventually(left, timeout=20)
+    assert stranger.is_dir()
+    stranger.rmdir()
+    agent.check()
