@@ -63,9 +63,13 @@ def last_slot(kind: str, params: Params) -> int:
         BadValueError: parameters that no program can have.
     """
     try:
-        return slot_count(kind, params) - 1
+        slots = slot_count(kind, params)
     except ValueError as error:
         raise BadValueError(str(error)) from error
+    # The picture of a histogram has a line a slot between the first and the last that count.
+    if slots > SLOTS_LIMIT:
+        raise BadValueError(f"a {kind} with {slots} slots")
+    return slots - 1
 
 
 def _read_slots(kind: str) -> Callable[[Mapping[str, Any], Params, str], dict[int, int]]:

@@ -124,6 +124,7 @@ class Report:
     node: NodeName
     status: Json
     uid: Uid = Uid("")
+    size: int = 0  # bytes of the status as JSON
 
     @property
     def trace_uid(self) -> Uid:
@@ -203,6 +204,8 @@ def _selector_problems(target: Json) -> list[str]:
         selector = _dict(raw)
         if raw is not None and not isinstance(raw, Mapping):
             problems.append(f"spec.target.{name}: not a label selector")
+        if not all(map(is_label_key, _dict(selector.get("matchLabels")))):
+            problems.append(f"spec.target.{name}.matchLabels: a key that no label can have")
         if not _all_strings(_dict(selector.get("matchLabels"))):
             problems.append(f"spec.target.{name}.matchLabels: keys and values must be strings")
         problems += [
@@ -217,6 +220,8 @@ def _expression_problem(expression: Json) -> str:
     key, operator, values = expression.get("key"), expression.get("operator"), expression.get("values") or []
     if not key or not isinstance(key, str):
         return "a requirement without a key"
+    if not is_label_key(key):
+        return f"{key[:80]!r} is no key that a label can have"
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         return f"{key}: values must be a list of strings"
     match operator:
@@ -233,13 +238,15 @@ def _spec_problems(raw: Mapping[str, Any], target: Json, report: Json) -> list[s
     args = raw.get("args") or []
     checks = (
         (isinstance(program, str) and bool(program.strip()), "spec.program: a program is needed"),
-        (len(str(program).encode()) <= PROGRAM_LIMIT, f"spec.program: more than {PROGRAM_LIMIT} bytes"),
-        (duration is None or (parse_duration(duration) or 0) > 0, "spec.duration: not a duration such as 90s, 5m or 1h30m"),
+        (len(str(program).encode("utf-8", "surrogatepass")) <= PROGRAM_LIMIT, f"spec.program: more than {PROGRAM_LIMIT} bytes"),
+        (_positive(duration), "spec.duration: not a duration such as 90s, 5m or 1h30m"),
         (raw.get("exitPolicy", "Node") in ("Node", "Cluster"), "spec.exitPolicy: neither Node nor Cluster"),
         (_all_strings(_dict(raw.get("params"))), "spec.params: names and values must be strings"),
         (_all_strings(_dict(raw.get("config"))), "spec.config: names and values must be strings"),
         (isinstance(args, list) and all(isinstance(a, str) for a in args), "spec.args: not a list of strings"),
         (_all_strings(_dict(target.get("nodeSelector"))), "spec.target.nodeSelector: keys and values must be strings"),
+        (all(map(is_label_key, _dict(target.get("nodeSelector")))), "spec.target.nodeSelector: a key that no label can have"),
+        (_positive(report.get("interval")), "spec.report.interval: not a duration such as 10s or 1m"),
         (_int(report.get("top"), 20) > 0, "spec.report.top: not a positive number"),
         (_int(report.get("recentLines"), 50) >= 0, "spec.report.recentLines: a negative number"),
         (_int(raw.get("ttlSecondsAfterFinished"), 0) >= 0, "spec.ttlSecondsAfterFinished: a negative number"),
@@ -247,6 +254,18 @@ def _spec_problems(raw: Mapping[str, Any], target: Json, report: Json) -> list[s
         (not raw.get("schedule") or duration is not None, "spec.schedule: a trace with a schedule needs a duration"),
     )
     return [problem for good, problem in checks if not good] + _selector_problems(target)
+
+
+_LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+def is_label_key(key: object) -> bool:
+    """Whether labels can have that key (apimachinery, IsQualifiedName): another one selects nothing, ever."""
+    return isinstance(key, str) and _LABEL_KEY.fullmatch(key) is not None
+
+
+def _positive(duration: object) -> bool:
+    return duration is None or (parse_duration(duration) or 0) > 0
 
 
 def parse_node(body: Mapping[str, Any]) -> Node:
@@ -277,7 +296,10 @@ def parse_report(body: Mapping[str, Any]) -> Report | None:
         return None
     names = _str(meta.get("namespace")), _str(meta.get("name"))
     key = TraceKey(_str(trace.get("kind")), _str(trace.get("namespace")), _str(trace.get("name")), Uid(uid))
-    return Report(*names, key, NodeName(node), _dict(body.get("status")), Uid(_str(meta.get("uid"))))
+    status = _dict(body.get("status"))
+    # Weighed once, here: merges read the same report many times.
+    weight = len(json.dumps(status, ensure_ascii=False, default=dict).encode("utf-8", "surrogatepass"))
+    return Report(*names, key, NodeName(node), status, Uid(_str(meta.get("uid"))), weight)
 
 
 def report_name(trace_name: str, uid: str, node: str) -> str:

@@ -233,11 +233,12 @@ class Reconciler:
 def _count(trace: Trace, outcome: Outcome, nodes: list[Node], reports: list[Report], schedule: Json | None) -> tuple[Facts, Json]:
     digest = outcome.digest if isinstance(outcome, Artifact) else ""
     counted: Tally | None = None
+    now = datetime.now(UTC)
     if trace.spec and trace.spec.suspend and (before := _counted_generation(trace)):
-        counted = take(trace, digest, nodes, reports, before)
+        counted = take(trace, digest, nodes, reports, before, now)
     if trace.spec and trace.spec.schedule:
         nodes = []  # its turns run, not it
-    facts = Facts(trace, take(trace, digest, nodes, reports), outcome, datetime.now(UTC), counted, schedule)
+    facts = Facts(trace, take(trace, digest, nodes, reports, now=now), outcome, now, counted, schedule)
     return facts, desired_status(facts)
 
 

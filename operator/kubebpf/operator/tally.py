@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kubebpf.operator.merge import Maps, disagreement
 from kubebpf.operator.model import Node, Report, Trace, TraceSpec, report_name, selected
 from kubebpf.operator.state import NodeState, read_identity, read_state
 from kubebpf.operator.values import BadValueError
+
+REPORT_LIMIT = 512 * 1024  # bytes of JSON; agents keep to 32 KiB
+AHEAD = timedelta(minutes=5)  # that a node's clock may be before the operator's
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,14 @@ class Tally:
         return min((s.started_at for s in self.states.values() if s.started_at and s.phase != "Failed"), default=None)
 
 
-def take(trace: Trace, digest: str, nodes: Iterable[Node], reports: Iterable[Report], generation: int | None = None) -> Tally:
+def take(
+    trace: Trace,
+    digest: str,
+    nodes: Iterable[Node],
+    reports: Iterable[Report],
+    generation: int | None = None,
+    now: datetime | None = None,
+) -> Tally:
     """Sort out the reports of one trace.
 
     Args:
@@ -96,13 +106,14 @@ def take(trace: Trace, digest: str, nodes: Iterable[Node], reports: Iterable[Rep
         nodes: all nodes of the cluster.
         reports: those that name the trace's uid (others are skipped).
         generation: whose reports to count; the trace's own by default.
+        now: what is far beyond it comes from a wrong clock and is not used; None: nothing is.
     """
     if trace.spec is None:
         return Tally()
     wanted = generation if generation is not None else trace.generation
     current = _current(trace, digest, wanted, reports)
     desired = _desired(trace.spec, nodes, current.keys())
-    states, failures = _read([current[node] for node in sorted(current) if node in desired])
+    states, failures = _read([current[node] for node in sorted(current) if node in desired], now)
     return Tally(desired, states, failures, wanted)
 
 
@@ -127,12 +138,12 @@ def _desired(spec: TraceSpec, nodes: Iterable[Node], reporting: Iterable[str]) -
     return frozenset(node.name for node in nodes if selected(node, spec) and (node.ready or node.name in known))
 
 
-def _read(reports: Iterable[Report]) -> tuple[dict[str, NodeState], dict[str, Failure]]:
+def _read(reports: Iterable[Report], now: datetime | None) -> tuple[dict[str, NodeState], dict[str, Failure]]:
     states: dict[str, NodeState] = {}
     failures: dict[str, Failure] = {}
     for report in reports:
         try:
-            state = read_state(report.status, report.node)
+            state = _state(report, now)
         except BadValueError as error:
             failures[report.node] = Failure("BadReport", f"the report cannot be used: {error}")
             continue
@@ -143,6 +154,18 @@ def _read(reports: Iterable[Report]) -> tuple[dict[str, NodeState], dict[str, Fa
         del states[node]
         failures[node] = Failure("BadReport", f"the report disagrees with those of other nodes: {why}")
     return states, failures
+
+
+def _state(report: Report, now: datetime | None) -> NodeState:
+    if report.size > REPORT_LIMIT:
+        raise BadValueError(f"it has {report.size} bytes, more than {REPORT_LIMIT}")
+    state = read_state(report.status, report.node)
+    # Its times would be shown as everyone's newest, and its lines would push out those of all other nodes.
+    times = [line.moment for line in state.recent] + ([state.observed_at] if state.observed_at else [])
+    latest = max(times, default=None)
+    if now and latest and latest > now + AHEAD:
+        raise BadValueError(f"it comes from the future ({latest:%Y-%m-%dT%H:%M:%SZ}): the node's clock is wrong")
+    return state
 
 
 def _outvoted(states: Mapping[str, NodeState]) -> dict[str, str]:
