@@ -28,12 +28,6 @@ from kubebpf.compiler.types.walk import bodies, walk
 # level
 # of difference, and 4 leave room for nested kubelets.
 SCOPE_LEVELS = 4
-# A jump spans 32767 instructions at most, and LLVM ends the process over a longer one. Functions whose IR has fewer characters
-# than
-# LARGE are shorter than that; of others the instructions are counted before they become an object.
-LONGEST, LARGE = 32767, 50_000
-
-
 # Bytes of each function's stack that are given out. Only the first attempt lets variables lie there; what a loop or a function
 # needs comes on top of what its caller does, so the last puts everything into scratch memory.
 STACK_BUDGETS = (320, 64, 0)
@@ -68,10 +62,10 @@ def emit(program: typed.Program, sources: Sequence[Source], options: CompileOpti
         module, manifest = build(program, sources, options, settings, stack_budget=budget)
         if module.scratch_size > scratch.LIMIT:
             raise TooLargeError("bytes for strings and other large values", module.scratch_size, scratch.LIMIT)
-        ir = module.ir(manifest)
-        if sum(map(len, module.functions)) > LARGE and (length := llvm.longest_function(ir)) > LONGEST:
-            raise TooLargeError("instructions in one probe", length, LONGEST)
-        elf = llvm.to_object(ir)
+        try:
+            elf = llvm.to_object(module.ir(manifest))
+        except llvm.LongFunctionError as error:
+            raise TooLargeError("instructions in one probe", error.length, llvm.LONGEST) from error
         needed, frames = stack.deepest(elf), stack.frames(elf)
         if frames > stack.FRAMES:
             raise TooLargeError("loops and functions inside each other", frames - 1, stack.FRAMES - 1)

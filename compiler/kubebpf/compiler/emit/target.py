@@ -27,8 +27,27 @@ def _fresh_suffix() -> str:
     return f"___kb{next(_runs):08x}"
 
 
+# A jump spans 32767 instructions at most, and LLVM ends the process over a longer one.
+LONGEST = 32767
+# More than any line of IR becomes: an instruction with its operands' constants and what is spilled for it, or unaligned;
+# a call of LLVM's own, of which copying takes most (128 loads and stores).
+_EXPANDS, _EXPANDS_MOST = 24, 260
+
+
 class EmitError(Exception):
     """LLVM refused what we generated: a defect of the compiler, never of the program."""
+
+
+class LongFunctionError(Exception):
+    """A function has more instructions than a jump can span.
+
+    Args:
+        length: how many it has.
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"a function has {length} instructions")
+        self.length = length
 
 
 # Without the first, the parser ends the process over IR that does not verify, instead of leaving that to `verify`
@@ -73,8 +92,12 @@ def to_object(ir: str) -> bytes:
 
     Raises:
         EmitError: the text is not valid IR.
+        LongFunctionError: it cannot become an object.
     """
     module, suffix = optimise(ir)
+    # Counting takes as long as making the object: only what could be too long is counted.
+    if _at_most(str(module)) > LONGEST and (length := _longest_function(_machine().emit_assembly(module.clone()))) > LONGEST:
+        raise LongFunctionError(length)
     return bytes(_machine().emit_object(module)).replace(suffix.encode(), b"\0" * len(suffix))
 
 
@@ -84,10 +107,21 @@ def to_assembly(ir: str) -> str:
     return str(_machine().emit_assembly(module)).replace(suffix, "")
 
 
-def longest_function(ir: str) -> int:
-    """The number of instructions of the longest function of a module, as its assembly would have them."""
+def _at_most(ir: str) -> int:
+    """A bound of the instructions of the longest function of an optimised module; far above what it really has."""
+    functions = (function.partition("\n}")[0] for function in ir.split("\ndefine ")[1:])
+    return max((_bound(function) for function in functions), default=0)
+
+
+def _bound(function: str) -> int:
+    # Each value that a phi takes, `[ value, block ]`, is a move in that block.
+    return (function.count("\n") + function.count("[")) * _EXPANDS + function.count("@llvm.") * _EXPANDS_MOST
+
+
+def _longest_function(assembly: str) -> int:
+    """The number of instructions of the longest function."""
     longest = current = 0
-    for line in to_assembly(ir).splitlines():
+    for line in assembly.splitlines():
         if line.startswith("\t") and line[1:2] not in (".", "#", ""):
             current += 2 if line.endswith(" ll") else 1
         elif line.startswith("\t.size"):
