@@ -139,3 +139,24 @@ def test_wildcards_count_each_match(view: KernelView) -> None:
         work.go()
         session.finish()
         assert only_cells(session) == {"@": Count(600)}
+
+
+def test_events_over_the_limit_are_dropped_in_the_kernel_and_counted(view: KernelView) -> None:
+    work = Workload.start("--getppid", 5000)
+    text = f"""begin {{ @seen = count(); }} {GETPPID} /pid == {work.pid}/ {{
+        @n = count(); printf("%d\\n", 7); if (tid == 1) {{ clear(@seen); exit(); }} }}"""
+    artifact = compiled(view, text, header="context")
+    with Session(artifact, Options(max_events=100)) as session:
+        session.start()
+        assert work.go() == 5000
+        records = session.poll(0.1)
+        # The calls take some milliseconds: one second, or the end of one and the beginning of the next.
+        assert len(records) in (100, 200)
+        assert session.counters().lost == 5000 - len(records)
+        assert only_cells(session)["@n"] == Count(5000)
+        limited = sum(program.info.translated_bytes for program in session.loaded.programs.values())
+    with Session(artifact) as session:
+        # Without a limit the verifier leaves nothing of it.
+        assert sum(program.info.translated_bytes for program in session.loaded.programs.values()) < limited - 100
+        session.start()
+    assert "kb_rate" not in compiled(view, text).elf.decode("latin-1")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import time
 import uuid
 from collections import deque
 from collections.abc import Iterable
@@ -64,7 +63,6 @@ class Live:
         self._recent: deque[Line] = deque(maxlen=trace.recent_lines)
         self._scope: set[CgroupId] = set()
         self._chosen = Chosen()
-        self._gate = Gate(trace.max_events)
         self.full = False
 
     # -- scope
@@ -121,7 +119,7 @@ class Live:
 
     def _take(self, records: list[Record]) -> list[Line]:
         self._lines.expect(records)
-        lines = [line for record in records for line in self._lines.of(record) if self._gate.passes()]
+        lines = [line for record in records for line in self._lines.of(record)]
         self._recent.extend(lines)
         if self.session.exit is not None:
             self.exit_code = self.session.exit.code
@@ -151,7 +149,7 @@ class Live:
             exit_code=self.exit_code,
             maps=map_states(self.session, self._resolver),
             recent=list(self._recent),
-            lost=Lost(counters.lost + self._gate.held_back, counters.map_full, self._missed() + counters.stacks),
+            lost=Lost(counters.lost, counters.map_full, self._missed() + counters.stacks),
         )
 
     def _remark(self) -> tuple[str, str]:
@@ -201,30 +199,6 @@ class Live:
 def _folder(trace: Trace) -> str:
     """The name of the folder for what a trace writes; no name of an object has an underscore."""
     return f"{trace.name.namespace}_{trace.name.name}" if trace.namespaced else trace.name.name
-
-
-class Gate:
-    """Lets a number of lines pass in a second, and counts the others.
-
-    Args:
-        limit: lines a second; None for all.
-    """
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit = limit
-        self._second, self._passed = 0, 0
-        self.held_back = 0
-
-    def passes(self) -> bool:
-        """Whether one more line may pass now."""
-        if self._limit is None:
-            return True
-        now = int(time.monotonic())
-        if now != self._second:
-            self._second, self._passed = now, 0
-        self._passed += 1
-        self.held_back += self._passed > self._limit
-        return self._passed <= self._limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +271,7 @@ def _options(trace: Trace, artifact: Artifact, directory: PodDirectory) -> Optio
         name=trace.name.name,
         args=trace.args,
         params=trace.params,
+        max_events=trace.max_events,
         # With container names the scope has containers' cgroups, one level below the pods'.
         scope_levels=(low, high + 1) if trace.containers else (low, high),
         container_level=high + 1,

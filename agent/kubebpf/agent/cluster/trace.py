@@ -56,7 +56,7 @@ class Trace:
         started_at, completed_at: when the first node attached, when the operator ended the trace.
         duration: seconds; None: no end.
         interval: seconds between two reports.
-        max_events: printed lines a second.
+        max_events: events a second that print.
         desired_nodes: how many nodes it runs on, as the operator counted.
     """
 

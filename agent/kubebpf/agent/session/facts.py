@@ -202,4 +202,5 @@ FACTS: dict[str, Fact] = {
     "kfunc_exist": lambda constant, options: kfunc_exists(constant.arg),
     "kfunc_allowed": lambda constant, options: kfunc_allowed(*constant.arg.split(":", 1)),
     "traced": lambda constant, options: options.traced,
+    "max_events": lambda constant, options: options.max_events or 0,
 }

@@ -28,6 +28,7 @@ class Options:
         unsafe: attach where nobody knows that an instruction of a user program starts.
         purpose: what the session is for: to run the program, its test probes or its bench probes.
         traced: kprobes run as fentry and fexit here; the session sets it.
+        max_events: that the programs may send in a second; None: no limit.
         btf: the kernel's type information, where /sys/kernel/btf/vmlinux is not there.
     """
 
@@ -42,5 +43,6 @@ class Options:
     ring_bytes: int | None = None
     unsafe: bool = False
     purpose: Purpose = "run"
+    max_events: int | None = None
     btf: Path | None = None
     traced: bool = False

@@ -25,6 +25,7 @@ SCOPE = "kb_scope"  # HASH, u64 cgroup id -> u64; present only in scoped objects
 PROCESSES = "kb_processes"  # LRU_HASH, u64 process id -> u64 address space; present only when user addresses are kept
 LAST_PROCESS = "kb_last_process"  # PERCPU_ARRAY of one {u64 address space, u64 process id}: the last one that was looked up
 ENDED = ".data.kb"  # {u64}: 0, or exit()'s code and one; present only in objects whose attached programs heed it
+RATE = ".data.rate"  # {u64 second, u64 events}: what is counted for the constant max_events
 CONSTANTS = ".rodata.kb"  # the map (ELF section) of the load-time constants
 
 
@@ -150,7 +151,7 @@ class Constant:
         kind: ncpus, start_boottime, start_realtime, wall_offset, pidns_dev, pidns_ino, scope_level_lo, scope_level_hi,
             container_level,
             positional, positional_count, getopt, cgroupid, kaddr, self_pid, cpid, has_cpid, traced (arg: the
-            attach point's number), ….
+            attach point's number), max_events (a second; 0: no limit), ….
         offset: in the section, in bytes.
         size: in bytes: 8 for integers, the capacity for strings.
         string: whether it is a NUL-terminated string.

@@ -12,6 +12,7 @@ from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.describe import describe
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import NULL, Operand, const
+from kubebpf.compiler.emit.rate import test_rate
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import alignof, round_up, sizeof
@@ -75,8 +76,9 @@ def _fill(
 ) -> None:
     f = code.f
     ring = Operand(f"@{m.RING}", "ptr")
-    record = f.call_pointer(Helper.RINGBUF_RESERVE, ring, const(event.size), const(0))
     full, room, done = f.label("lost"), f.label("room"), f.label("sent")
+    test_rate(code, event.kind, full)
+    record = f.call_pointer(Helper.RINGBUF_RESERVE, ring, const(event.size), const(0))
     f.branch(f.compare("eq", record, NULL), full, room, likely=False)
     f.place(full)
     code.count_failure(LOST)

@@ -72,6 +72,7 @@ class Module:
     _variables: set[str] = field(default_factory=set)
     _texts: dict[bytes, str] = field(default_factory=dict)
     _constants_end: int = 0
+    limits_rate: bool = False  # whether events are counted by the second
     heeds_exit: bool = False  # whether exit() stops the programs by a word that they look at
 
     def __post_init__(self) -> None:
@@ -299,6 +300,10 @@ class Module:
         if self.heeds_exit:
             word = self.debug.global_variable("kb_ended", self.debug.base("unsigned long", 64, signed=False))
             parts.append(f'@kb_ended = dso_local global i64 0, section "{m.ENDED}", align 8, !dbg !{word}')
+        if self.limits_rate:
+            word = self.debug.base("unsigned long", 64, signed=False)
+            cell = self.debug.global_variable("kb_rate", self.debug.array(word, 64, 2))
+            parts.append(f'@kb_rate = dso_local global [2 x i64] zeroinitializer, section "{m.RATE}", align 8, !dbg !{cell}')
         if self.zero_size:
             parts.append(f'@kb_zero = internal constant [{self.zero_size} x i8] zeroinitializer, section ".rodata", align 8')
         parts += self._globals

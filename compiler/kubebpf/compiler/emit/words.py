@@ -11,6 +11,7 @@ from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.events import LOST, write_header
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Label, Operand, const
+from kubebpf.compiler.emit.rate import test_rate
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Array, Space
@@ -90,6 +91,7 @@ def _bounded(code: Code, value: Operand, most: int, otherwise: Label) -> Operand
 def _send(code: Code, record: Operand, end: Operand, start: int) -> None:
     f = code.f
     lost, done = f.label("lost"), f.label("sent")
+    test_rate(code, "join", lost)
     length = _bounded(code, f.load("i64", end, align=8), ROOM, lost)
     f.store(f.cast("trunc", length, "i32"), f.offset(record, start), align=4)
     ring = Operand(f"@{m.RING}", "ptr")
