@@ -2,7 +2,7 @@
 # What the machine itself needs, silent and quick when all is there:
 #
 #   hack/prepare-machine.sh run     libbpf and the kernel's tracing file systems
-#   hack/prepare-machine.sh test    also a C compiler, bpftool and openssl
+#   hack/prepare-machine.sh test    also C compilers, bpftool and openssl
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/common.sh"
 
@@ -14,7 +14,7 @@ has_bpftool() { PATH=$PATH:/usr/sbin:/sbin bpftool version >/dev/null 2>&1; }
 
 has_libbpf || need_packages libbpf1
 if [ "${1:-run}" = test ]; then
-  need_packages gcc libc6-dev openssl
+  need_packages gcc libc6-dev openssl clang
   # Ubuntu had bpftool only in its kernel's own package until 24.10.
   has_bpftool || need_packages bpftool || need_packages linux-tools-common "linux-tools-$(uname -r)"
   [ -e "${KUBEBPF_VM:-$HOME/.cache/kubebpf/vm}/bzImage" ] || as_root env HOME="$HOME" hack/vm.sh setup

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from kubebpf.compiler.artifact.artifact import Artifact
+from kubebpf.compiler.cdefs.bpf_c import Compiled
 from kubebpf.compiler.complaints.base import Report
 from kubebpf.compiler.complaints.typing import ProgramTooLarge
 from kubebpf.compiler.emit.program import TooLargeError, emit
@@ -23,7 +24,8 @@ from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.passes.c_definitions import with_definitions
 from kubebpf.compiler.passes.config import read_config
 from kubebpf.compiler.passes.declarations import check_declared, declare_maps
-from kubebpf.compiler.passes.imports import with_imports
+from kubebpf.compiler.passes.functions import declare_external
+from kubebpf.compiler.passes.imports import Imported, with_imports
 from kubebpf.compiler.passes.library import with_library
 from kubebpf.compiler.passes.macros import expand
 from kubebpf.compiler.passes.parameters import fold_heads
@@ -95,6 +97,7 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
     source = Source(options.source_name, text)
     report = Report([source])
     syntax = parse(source, report)
+    imported = Imported(syntax)
     if not report.errors:
         imported = with_imports(syntax, options, report)
         syntax, options = imported.program, replace(options, include_dirs=(*options.include_dirs, *imported.folders))
@@ -107,7 +110,7 @@ def check_script(text: str, view: KernelView, options: CompileOptions) -> Checke
     check_size(syntax, settings, report)
     if report.errors:
         return Checked(None, settings, report)
-    program = _analyse(syntax, view, options, settings, report, macros)
+    program = _analyse(syntax, view, options, settings, report, macros, imported.compiled)
     return Checked(None if report.errors or report.assumes else program, settings, report)
 
 
@@ -118,12 +121,14 @@ def _analyse(
     settings: Settings,
     report: Report,
     macros: frozenset[str],
+    compiled: tuple[Compiled, ...],
 ) -> typed.Program:
     typing = Typing(report, with_definitions(syntax.c_definitions, view, options, report), options, settings, macros=macros)
     if report.errors:
         return typed.Program(probes=(), maps=())
     syntax = fold_heads(syntax, typing.parameters, report)
     declare_maps(typing, syntax.map_declarations)
+    declare_external(typing, compiled)
     probes = infer(typing, syntax.probes, syntax.functions)
     check_declared(typing, syntax.map_declarations)
     return typed.Program(
@@ -132,4 +137,5 @@ def _analyse(
         strings=tuple(typing.strings),
         unsafe=tuple(sorted(typing.unsafe)),
         folded=tuple(sorted(typing.parameters.folded)),
+        linked=tuple(one.bitcode for one in compiled),
     )

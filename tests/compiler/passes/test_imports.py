@@ -58,7 +58,7 @@ def test_what_is_not_imported(folder: Path) -> None:
     (folder / "x.py").write_text("")
     (folder / "bad.bt").write_bytes(b"\xff\xfe")
     (folder / "config.bt").write_text("config = { max_strlen = 5 }")
-    for name in ("x.bpf.c", "x.py", "bad.bt"):
+    for name in ("x.py", "bad.bt"):
         assert codes(f'import "{name}"; begin {{ }}', folder) == ["ImportKind"]
     assert codes('import "config.bt"; begin { }', folder) == ["ConfigInImport"]
     assert codes('begin { import "two.bt"; }', folder) == ["ImportInBody"]

@@ -6,7 +6,7 @@ recursive, so every parameter and variable has one place.
 
 from __future__ import annotations
 
-from kubebpf.compiler.emit import subprograms
+from kubebpf.compiler.emit import external, subprograms
 from kubebpf.compiler.emit.code import Code
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.types import typed
@@ -75,6 +75,8 @@ def give_back(code: Code, node: typed.Return) -> None:
 
 def invoke(code: Code, expr: typed.Invoke) -> Operand:
     """A call. All arguments are evaluated before the first is handed over: they may call the same function."""
+    if expr.function.external:
+        return external.invoke(code, expr)
     function, room = expr.function, code.room
     made = [code.scalar(a) if is_scalar(a.type) else code.address(a) for a in expr.arguments]
     in_registers = _in_registers(function)

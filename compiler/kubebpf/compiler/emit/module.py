@@ -56,6 +56,7 @@ class Module:
     sites: list[m.Site] = field(default_factory=lambda: [m.Site("lost")])
     attaches: list[m.Attach] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
+    externals: dict[str, str] = field(default_factory=dict)  # declarations of functions that linked code has
     routines: dict[str, str] = field(default_factory=dict)  # functions that programs call, by name; see routines.py
     rings: bool = False
     packets: bool = False  # it sends network packets
@@ -310,7 +311,9 @@ class Module:
         parts.append(_bytes("LICENSE", self.settings.license.encode() + b"\0", "license"))
         parts.append(_bytes("kb_manifest", manifest.to_json().encode() + b"\0", m.SECTION))
         types = self.relocations.finish()
-        return "\n".join([types, *parts, DECLARATIONS, *self.functions, *self.routines.values(), self.debug.text()])
+        return "\n".join(
+            [types, *parts, DECLARATIONS, *self.externals.values(), *self.functions, *self.routines.values(), self.debug.text()]
+        )
 
     def _constant_block(self) -> str:
         char = self.debug.base("unsigned char", 8, signed=False)

@@ -63,7 +63,7 @@ def emit(program: typed.Program, sources: Sequence[Source], options: CompileOpti
         if module.scratch_size > scratch.LIMIT:
             raise TooLargeError("bytes for strings and other large values", module.scratch_size, scratch.LIMIT)
         try:
-            elf = llvm.to_object(module.ir(manifest))
+            elf = llvm.to_object(module.ir(manifest), program.linked)
         except llvm.LongFunctionError as error:
             raise TooLargeError("instructions in one probe", error.length, llvm.LONGEST) from error
         needed, frames = stack.deepest(elf), stack.frames(elf)

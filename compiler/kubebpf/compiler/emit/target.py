@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from functools import cache
 
 import llvmlite.binding as llvm
@@ -67,9 +68,11 @@ def _machine() -> llvm.TargetMachine:
     return llvm.Target.from_triple(TRIPLE).create_target_machine(cpu=CPU, opt=2)
 
 
-def optimise(ir: str) -> tuple[llvm.ModuleRef, str]:
+def optimise(ir: str, linked: Sequence[bytes] = ()) -> tuple[llvm.ModuleRef, str]:
     """Parse, verify and optimise a module.
 
+    Args:
+        linked: bitcode of modules whose functions it calls; they become its own.
     Returns: the module, and what stands in it for SUFFIX: each run has its own, even of one text.
     Raises:
         EmitError: the text is not valid IR.
@@ -79,6 +82,8 @@ def optimise(ir: str) -> tuple[llvm.ModuleRef, str]:
     ir = ir.replace(SUFFIX, suffix)
     try:
         module = llvm.parse_assembly(f'target triple = "{TRIPLE}"\ntarget datalayout = "{LAYOUT}"\n{ir}')
+        for bitcode in linked:
+            _link(module, bitcode)
         module.verify()
     except RuntimeError as error:
         raise EmitError(str(error)) from error
@@ -87,23 +92,36 @@ def optimise(ir: str) -> tuple[llvm.ModuleRef, str]:
     return module, suffix
 
 
-def to_object(ir: str) -> bytes:
+def _link(module: llvm.ModuleRef, bitcode: bytes) -> None:
+    """Bring another module's code in. Its functions are seen from nowhere else, so what nothing calls is left out."""
+    other = llvm.parse_bitcode(bitcode)
+    other.triple, other.data_layout = TRIPLE, LAYOUT
+    names = [function.name for function in other.functions if not function.is_declaration]
+    module.link_in(other)
+    for name in names:
+        module.get_function(name).linkage = "internal"
+
+
+def to_object(ir: str, linked: Sequence[bytes] = ()) -> bytes:
     """The ELF object of a module's IR text. Equal texts give equal bytes.
+
+    Args:
+        linked: as in `optimise`.
 
     Raises:
         EmitError: the text is not valid IR.
         LongFunctionError: it cannot become an object.
     """
-    module, suffix = optimise(ir)
+    module, suffix = optimise(ir, linked)
     # Counting takes as long as making the object: only what could be too long is counted.
     if _at_most(str(module)) > LONGEST and (length := _longest_function(_machine().emit_assembly(module.clone()))) > LONGEST:
         raise LongFunctionError(length)
     return bytes(_machine().emit_object(module)).replace(suffix.encode(), b"\0" * len(suffix))
 
 
-def to_assembly(ir: str) -> str:
+def to_assembly(ir: str, linked: Sequence[bytes] = ()) -> str:
     """BPF assembly of a module, for a person to read."""
-    module, suffix = optimise(ir)
+    module, suffix = optimise(ir, linked)
     return str(_machine().emit_assembly(module)).replace(suffix, "")
 
 

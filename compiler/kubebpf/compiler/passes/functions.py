@@ -16,11 +16,14 @@ from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.probes.record import Context, Provider, Target
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import VOID, Int, Type
-from kubebpf.compiler.types.promote import fits, is_integral, join
+from kubebpf.compiler.types.model import VOID, Int, Pointer, Type
+from kubebpf.compiler.types.promote import fits, is_integral, is_scalar, join
 
 if TYPE_CHECKING:
+    from kubebpf.compiler.cdefs.bpf_c import Compiled
     from kubebpf.compiler.passes.typing import Typing
+
+MOST = 5  # parameters of a BPF function
 
 
 def declare_functions(t: Typing, nodes: tuple[tree.Function, ...]) -> None:
@@ -35,6 +38,17 @@ def declare_functions(t: Typing, nodes: tuple[tree.Function, ...]) -> None:
             t.report.add(BadFunction(span=node.span, problem=f"Redefinition of function: {node.name}"))
         else:
             t.functions[node.name] = typed.Function(node.name, (), VOID, node.span)
+
+
+def declare_external(t: Typing, compiled: tuple[Compiled, ...]) -> None:
+    """Make the functions of imported BPF C known; those that C alone can call are left out."""
+    for function in (function for one in compiled for function in one.functions):
+        kinds = [kind for _, kind in function.params]
+        plain = all(map(is_scalar, kinds)) and (function.returns == VOID or is_scalar(function.returns))
+        if plain and not function.variadic and len(kinds) <= MOST:
+            parameters = tuple(typed.Variable(name, kind, typed.NOWHERE) for name, kind in function.params)
+            made = typed.Function(function.name, parameters, function.returns, typed.NOWHERE, external=True)
+            t.functions[function.name] = made
 
 
 def type_functions(t: Typing, nodes: tuple[tree.Function, ...], *, current_is_cause: bool) -> None:
@@ -116,7 +130,9 @@ def returned(t: Typing, node: tree.Return, function: typed.Function) -> typed.St
 
 
 def _takes(wanted: Type, value: typed.Expr) -> bool:
-    """Whether a value goes where a type is declared: a literal that fits, or whatever is no wider."""
+    """Whether a value goes where a type is declared: a literal that fits, or what is no wider; void * takes all pointers."""
+    if isinstance(wanted, Pointer) and isinstance(value.type, Pointer) and wanted.target == VOID:
+        return True
     if isinstance(wanted, Int) and isinstance(value, typed.Constant) and value.literal and is_integral(value.type):
         return fits(value.value, wanted)
     if isinstance(wanted, Int) and isinstance(value.type, Int):

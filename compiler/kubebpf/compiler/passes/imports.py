@@ -2,6 +2,7 @@
 
     import "lib/net.bt";     its macros, functions, map declarations, C definitions and probes
     import "event.h";        C definitions
+    import "sum.bpf.c";      functions in C, where there is a clang
     import "lib";            everything of these kinds in a folder, by name
 
 Paths are relative to the file that imports. Each file is read once, whoever asks for it, so that circles do no harm. The text of
@@ -14,6 +15,7 @@ import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kubebpf.compiler.cdefs.bpf_c import BpfCError, Compiled, compile_file
 from kubebpf.compiler.complaints import imports as complaints
 from kubebpf.compiler.complaints.base import Report
 from kubebpf.compiler.options import CompileOptions
@@ -27,10 +29,11 @@ _KINDS = (".bpf.c", ".bt", ".h")
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A program with its imports in it, and the folders of the C headers among them."""
+    """A program with its imports in it, the folders of the C headers and the files of BPF C among them."""
 
     program: tree.Program
     folders: tuple[str, ...] = ()
+    compiled: tuple[Compiled, ...] = ()
 
 
 def with_imports(program: tree.Program, options: CompileOptions, report: Report) -> Imported:
@@ -46,15 +49,17 @@ def with_imports(program: tree.Program, options: CompileOptions, report: Report)
     if options.base is None:
         report.add(complaints.ImportsImpossible(span=program.imports[0].span))
         return Imported(program)
-    reader = _Reader(report)
+    reader = _Reader(report, options)
     reader.all(program.imports, Path(options.base))
-    return Imported(reader.joined(program), tuple(reader.folders))
+    return Imported(reader.joined(program), tuple(reader.folders), tuple(reader.compiled))
 
 
 @dataclass
 class _Reader:
     report: Report
+    options: CompileOptions
     folders: list[str] = field(default_factory=list)
+    compiled: list[Compiled] = field(default_factory=list)
     _seen: set[Path] = field(default_factory=set)
     _programs: list[tree.Program] = field(default_factory=list)
 
@@ -98,13 +103,18 @@ class _Reader:
 
     def _file(self, node: tree.Import, path: Path) -> None:
         if path.name.endswith(".bpf.c"):
-            why = "BPF C is not linked to a program; write it as macros or functions"
-            self.report.add(complaints.ImportKind(span=node.span, path=node.path, why=why))
+            self._bpf_c(node, path)
         elif not path.name.endswith(_KINDS):
             why = "only .bt, .h and folders are"
             self.report.add(complaints.ImportKind(span=node.span, path=node.path, why=why))
         elif (text := self._text(node, path)) is not None:
             self._read(path, text)
+
+    def _bpf_c(self, node: tree.Import, path: Path) -> None:
+        try:
+            self.compiled.append(compile_file(path, self.options.arch, self.options.include_dirs))
+        except BpfCError as error:
+            self.report.add(complaints.ImportKind(span=node.span, path=node.path, why=str(error)))
 
     def _text(self, node: tree.Import, path: Path) -> str | None:
         data = path.read_bytes() if path.stat().st_size <= MAX_LENGTH else b"\xff"

@@ -274,6 +274,7 @@ class Function:
     returns: Type
     span: Span
     body: Block | None = None
+    external: bool = False  # an imported file of BPF C has it
     known: bool = True  # whether the type of its result is
 
 
@@ -410,3 +411,4 @@ class Program:
     strings: tuple[str, ...] = ()
     unsafe: tuple[str, ...] = ()
     folded: tuple[str, ...] = ()
+    linked: tuple[bytes, ...] = ()  # LLVM bitcode of the imported files of BPF C

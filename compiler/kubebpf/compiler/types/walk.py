@@ -40,7 +40,7 @@ def walk(node: object) -> Iterator[Node]:
 
 
 def called(node: object) -> list[typed.Function]:
-    """The functions that a body calls, directly or not: each once, callees before their callers."""
+    """The functions of the text that a body calls, directly or not: each once, callees before their callers."""
     found: list[typed.Function] = []
     _called(node, found)
     return found
@@ -48,7 +48,7 @@ def called(node: object) -> list[typed.Function]:
 
 def _called(node: object, found: list[typed.Function]) -> None:
     for below in walk(node):
-        if isinstance(below, typed.Invoke) and below.function not in found:
+        if isinstance(below, typed.Invoke) and not below.function.external and below.function not in found:
             _called(below.function.body, found)
             found.append(below.function)
 
