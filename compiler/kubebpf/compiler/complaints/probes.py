@@ -50,3 +50,11 @@ class NameTwice(Complaint):
     title: ClassVar[str] = "'{name}' is the name of more than one {provider} probe"
     provider: str
     name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoAttachPoints(Complaint):
+    """A probe none of whose attach points is there; each was said before."""
+
+    title: ClassVar[str] = "Probe has no valid attach points."
+    help: tuple[str, ...] = ('If that is expected on some nodes, begin with: config = { missing_probes = "warn" }',)

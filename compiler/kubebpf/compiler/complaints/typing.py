@@ -25,11 +25,10 @@ class UnknownFunction(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NotBuiltYet(Complaint):
-    """A part of the language that this version refuses rather than approximates."""
+class TypeAsArgument(Complaint):
+    """`f(typeof(x))` of a function that works with values."""
 
-    title: ClassVar[str] = "{what} is not supported yet"
-    what: str
+    title: ClassVar[str] = "A value is wanted here, not a type"
 
 
 @dataclass(frozen=True, kw_only=True)

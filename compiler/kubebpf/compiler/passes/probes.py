@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.base import Note
-from kubebpf.compiler.complaints.probes import NameTwice, ProbeRemoved
+from kubebpf.compiler.complaints.probes import NameTwice, NoAttachPoints, ProbeRemoved
 from kubebpf.compiler.passes.choices import condition
 from kubebpf.compiler.probes.record import Context, Provider, Target
 from kubebpf.compiler.probes.registry import PROVIDERS
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 def type_probe(t: Typing, node: tree.Probe) -> list[typed.Probe]:
     """The typed bodies of a probe, one an attach point that passed its check."""
+    t.absent = 0
     targets = [target for a in node.attach_points for target in check_attach_point(t, a)]
     if t.settings.missing_probes == "warn" and not any(targets):
         t.complain(ProbeRemoved(span=node.span))
+    if t.settings.missing_probes == "error" and t.absent == len(targets):
+        points = node.attach_points
+        t.complain(NoAttachPoints(span=replace(points[0].span, end=points[-1].span.end)))
     return [_type_body(t, node, target) for target in targets if target is not None]
 
 

@@ -22,7 +22,7 @@ from kubebpf.compiler.complaints.typing import (
     KeyUnexpected,
     MixedSigns,
     NoKey,
-    NotBuiltYet,
+    TypeAsArgument,
     Unreachable,
     Unresolved,
 )
@@ -80,6 +80,7 @@ class Typing:
     macros: frozenset[str] = frozenset()  # of the text, which are expanded by now
     deciding: bool = False  # whether the next such condition is to be decided
     undecided: bool = False  # whether there was one in this round
+    absent: int = 0  # attach points of the present probe that the kernel does not have
     fors: int = 0  # how many of them are `for`
     unresolved: Span | None = None  # the first read of this round of a variable that has no type
     _scopes: list[dict[str, typed.Variable]] = field(default_factory=list)
@@ -103,10 +104,6 @@ class Typing:
             self.complain(complaint)
         return typed.Bad(span=node.span, type=VOID)
 
-    def not_yet(self, node: tree.Node, what: str) -> typed.Bad:
-        """Refuse a part of the language that is not built."""
-        return self.bad(node, NotBuiltYet(span=node.span, what=what))
-
     def lacks(self, error: Complaint, assumption: Complaint, *, certain: bool) -> None:
         """Something has a name that nothing here defines.
 
@@ -128,7 +125,7 @@ class Typing:
     def value(self, node: tree.Expr | tree.TypeSyntax) -> typed.Expr:
         """An argument of a call as a value; an aggregate becomes its number."""
         if isinstance(node, tree.NamedType | tree.PointerType | tree.ArrayType | tree.TypeofType | tree.TupleType):
-            return self.not_yet(node, "a type as an argument")
+            return self.bad(node, TypeAsArgument(span=node.span))
         return decay(self.expr(node))
 
     @property

@@ -23,6 +23,7 @@ def number_of(text: str) -> int | None:
 
 def missing(t: Typing, node: tree.AttachPoint, what: str, name: str, hint: tuple[str, ...]) -> Target | None:
     """Say that the kernel has no such attach point, as `missing_probes` wants it said. Gives None, for the caller to give."""
+    t.absent += not hint  # a name like it is there: then this is a slip of the pen, and no other kernel has it either
     policy = t.settings.missing_probes
     if policy == "error":
         t.complain(UnknownProbe(span=node.span, what=what, name=name, help=hint))
