@@ -132,6 +132,8 @@ def _answer(text: str, name: str, unsafe: bool, warnings: bool, options: dict[st
         return Answer(built.artifact.elf if built.artifact else None, said)
     except UserError as error:
         return Answer(refusal=str(error))
+    except (MemoryError, RecursionError) as error:
+        return Answer(refusal=f"ERROR: the program is too large or nested too deeply ({type(error).__name__})")
     except ModuleNotFoundError as error:
         return Answer(refusal=str(not_installed(error)))
     except Exception as error:

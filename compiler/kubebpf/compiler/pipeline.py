@@ -18,7 +18,8 @@ from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.cdefs.bpf_c import Compiled
 from kubebpf.compiler.complaints.base import Report
 from kubebpf.compiler.complaints.typing import ProgramTooLarge
-from kubebpf.compiler.emit.program import TooLargeError, emit
+from kubebpf.compiler.emit.limits import TooLargeError
+from kubebpf.compiler.emit.program import emit
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.passes.c_definitions import with_definitions

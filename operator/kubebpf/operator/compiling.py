@@ -145,7 +145,10 @@ class Worker:
         limits = self._config.limits
         try:
             await self.start()
-            return await asyncio.wait_for(self._exchange(request), limits.wall)
+            answer = await asyncio.wait_for(self._exchange(request), limits.wall)
+            if "exhausted" in answer:
+                await self.stop()  # what has run out of memory may have left some behind
+            return answer
         except TimeoutError:
             await self.stop()
             raise WorkerError(f"the compiler took longer than {limits.wall:g} s") from None

@@ -36,7 +36,7 @@ def _check_args(t: Typing, node: tree.Call) -> typed.Expr:
 
 
 def _text(node: tree.Call, text: str) -> typed.Text:
-    data = text.encode()
+    data = text.encode(errors="surrogateescape")
     return typed.Text(span=node.span, type=String(len(data) + 1), value=data)
 
 

@@ -136,7 +136,7 @@ def _setting(node: tree.Node, value: int | str | bool) -> typed.Expr:
         return _truth(node, value)
     if isinstance(value, int):
         return typed.Constant(span=node.span, type=smallest_int(value), value=value, literal=True)
-    data = value.encode()
+    data = value.encode(errors="surrogateescape")
     return typed.Text(span=node.span, type=String(len(data) + 1), value=data)
 
 

@@ -9,8 +9,12 @@ Clang reads layouts only: nothing of what it generates is used, and no path of t
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from clang import cindex
@@ -24,6 +28,10 @@ Cursor = Any  # clang's Python binding has no types
 CType = Any
 Kind = cindex.TypeKind
 CursorKind = cindex.CursorKind
+
+
+class GaveUpError(MemoryError):
+    """The definitions are too much for clang: it ran out of memory or of stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Unit:
         yield from self.raw.cursor.get_children()
 
 
-def parse(text: str, arch: str, folders: Sequence[str], defines: Sequence[str]) -> Unit:
+def parse(text: bytes, arch: str, folders: Sequence[str], defines: Sequence[str], visible: Sequence[str] = ()) -> Unit:
     """Read C.
 
     Args:
@@ -62,6 +70,10 @@ def parse(text: str, arch: str, folders: Sequence[str], defines: Sequence[str]) 
         arch: the processor whose layout holds, as `uname -m` says it.
         folders: searched for headers, before our own headers and the system's.
         defines: macros, as `NAME` or `NAME=VALUE`.
+        visible: folders whose files may be included, beside all these, by whatever name.
+
+    Raises:
+        GaveUpError: clang has crashed. It leaves memory behind then, so that the process had better end.
     """
     system = [OWN_HEADERS, SYSTEM_HEADERS, f"{SYSTEM_HEADERS}/{arch}-linux-gnu"]
     arguments = ["-x", "c", "-std=gnu11", "-w", "-ferror-limit=0", "-nostdinc", "-target", f"{arch}-linux-gnu"]
@@ -69,10 +81,30 @@ def parse(text: str, arch: str, folders: Sequence[str], defines: Sequence[str]) 
     arguments += [part for folder in system for part in ("-isystem", folder)]
     index = cindex.Index.create()
     options = cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD | cindex.TranslationUnit.PARSE_SKIP_FUNCTION_BODIES
-    raw = index.parse(MAIN, args=arguments, unsaved_files=[(MAIN, text)], options=options)
+    with _only([*folders, *visible, *system]) as overlay:
+        try:
+            raw = index.parse(MAIN, args=[*arguments, "-ivfsoverlay", overlay], unsaved_files=[(MAIN, text)], options=options)
+        except cindex.TranslationUnitLoadError as error:
+            raise GaveUpError("clang could not read the C definitions") from error
     problems = tuple(_problem(d) for d in raw.diagnostics if d.severity >= _SEVERE)
     files = tuple(dict.fromkeys(i.include.name for i in raw.get_includes()))
     return Unit(raw, problems, files)
+
+
+@contextmanager
+def _only(folders: Sequence[str]) -> Iterator[str]:
+    """The name of a file that tells clang of no files but those below the folders. A program may be anybody's, and `#include
+    "/dev/zero"` has no end; whether a file of this machine exists, which `__has_include` asks, is not the program's business."""
+    # clang looks for a file by the name that the program has for it, so a folder that is a link has both names.
+    names = [str(name) for folder in map(Path, folders) for name in (folder.absolute(), folder.resolve())]
+    roots = [{"type": "directory-remap", "name": name, "external-contents": name} for name in dict.fromkeys(names)]
+    layout = {"version": 0, "case-sensitive": "true", "redirecting-with": "redirect-only", "roots": roots}
+    number = os.memfd_create("kubebpf-headers")
+    try:
+        os.write(number, json.dumps(layout).encode())
+        yield f"/proc/self/fd/{number}"
+    finally:
+        os.close(number)
 
 
 def _problem(diagnostic: Any) -> Problem:

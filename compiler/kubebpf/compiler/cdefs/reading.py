@@ -20,6 +20,7 @@ from kubebpf.compiler.cdefs import clang
 from kubebpf.compiler.cdefs.definitions import Definitions
 from kubebpf.compiler.cdefs.lending import lend, wanted
 from kubebpf.compiler.cdefs.places import is_kernel_header, strangers
+from kubebpf.compiler.cdefs.size import fits
 from kubebpf.compiler.complaints.cdefs import BadDefinition, ForbiddenHeader, MissingHeader
 from kubebpf.compiler.complaints.offline import HeaderAssumed
 from kubebpf.compiler.syntax import tree
@@ -51,16 +52,16 @@ class _Text:
         # The grammar lets a struct end without its semicolon.
         lines = [_in_order(piece.text) + ("\n" if piece.text.startswith("#") else "\n;\n") for piece in self.pieces]
         self._starts = []
-        at = len(head.encode())
+        at = len(_bytes(head))
         for line in lines:
             self._starts.append(at)
-            at += len(line.encode())
+            at += len(_bytes(line))
         return head + "".join(lines)
 
     @property
     def own_from(self) -> int:
         """The byte offset behind the lent types."""
-        return len("\n".join(self.lent).encode())
+        return len(_bytes("\n".join(self.lent)))
 
     def span(self, problem: clang.Problem) -> Span:
         """The place in the program that a problem is about; the first definition for one in a header."""
@@ -68,7 +69,7 @@ class _Text:
             return self.pieces[0].span
         number = bisect_right(self._starts, problem.offset) - 1
         piece = self.pieces[number]
-        inside = piece.text.encode()[: problem.offset - self._starts[number]].decode(errors="ignore")
+        inside = _bytes(piece.text)[: problem.offset - self._starts[number]].decode(errors="surrogateescape")
         start = min(piece.span.start + len(inside), piece.span.end)
         word = re.compile(r"[<\"]?[\w./]*").match(piece.text, len(inside))
         return Span(start, min(start + max(len(word[0]) if word else 1, 1), piece.span.end), piece.span.file)
@@ -113,6 +114,8 @@ def read(pieces: Sequence[tree.CDefinition], view: KernelView, options: CompileO
         options: the processor, and where headers are looked for.
         report: takes the complaints.
     """
+    if not fits(pieces, report):
+        return None
     text = _Text(pieces, options.includes)
     defines = ["BPFTRACE_HAVE_BTF"] if len(view.btf.raw.words) else []
     with ExitStack() as stack:
@@ -123,7 +126,7 @@ def read(pieces: Sequence[tree.CDefinition], view: KernelView, options: CompileO
             for problem in unknown:
                 report.add(HeaderAssumed(span=text.span(problem), name=_header(problem)))
             return None
-    folders = [*options.include_dirs, *(str(Path(name).parent) for name in options.includes)]
+    folders = [*options.include_dirs, *_folders_of(options.includes)]
     foreign = strangers((f for f in unit.files if not stand_ins.has(f)), folders)
     if foreign:
         report.add(ForbiddenHeader(span=_including(pieces, foreign[0]), name=Path(foreign[0]).name))
@@ -137,7 +140,8 @@ def _settle(text: _Text, view: KernelView, options: CompileOptions, stand_ins: _
     """Read again and again, with more of the kernel's types, until that changes nothing."""
     asked: set[tuple[str, str]] = set()
     for _ in range(ROUNDS):
-        unit = clang.parse(text.render(), options.arch, [*options.include_dirs, *stand_ins.folders], defines)
+        folders = [*options.include_dirs, *stand_ins.folders]
+        unit = clang.parse(_bytes(text.render()), options.arch, folders, defines, _folders_of(options.includes))
         helped = False
         for problem in unit.problems:
             header = _MISSING_FILE.search(problem.text)
@@ -163,12 +167,26 @@ def _in_order(text: str) -> str:
 
 def _missing(unit: clang.Unit) -> list[clang.Problem]:
     """The headers that clang does not find."""
-    return [problem for problem in unit.problems if _header(problem)]
+    return [problem for problem in unit.problems if _header(problem) and not _outside(_header(problem))]
 
 
 def _header(problem: clang.Problem) -> str:
     found = _MISSING_FILE.search(problem.text)
     return found[1] if found else ""
+
+
+def _outside(header: str) -> bool:
+    """Whether an `#include` names a file by its place on this machine."""
+    return header.startswith("/") or ".." in header.split("/")
+
+
+def _folders_of(files: Sequence[str]) -> list[str]:
+    return [str(Path(name).parent) for name in files]
+
+
+def _bytes(text: str) -> bytes:
+    """What clang counts in."""
+    return text.encode(errors="surrogateescape")
 
 
 def _including(pieces: Sequence[tree.CDefinition], file: str) -> Span:
@@ -179,7 +197,7 @@ def _including(pieces: Sequence[tree.CDefinition], file: str) -> Span:
 def _complaint(text: _Text, problem: clang.Problem) -> Complaint:
     span = text.span(problem)
     if header := _header(problem):
-        return MissingHeader(span=span, name=header)
+        return ForbiddenHeader(span=span, name=header) if _outside(header) else MissingHeader(span=span, name=header)
     where = "" if problem.file == clang.MAIN else f" (in <{Path(problem.file).name}>)"
     return BadDefinition(span=span, problem=_without_places(problem.text) + where)
 

@@ -265,6 +265,13 @@ class NestedTooDeeply(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotText(Complaint):
+    """Half of a surrogate pair, which JSON can hold and no file."""
+
+    title: ClassVar[str] = "syntax: this is no character"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProgramTooLong(Complaint):
     """The text is longer than any program needs."""
 

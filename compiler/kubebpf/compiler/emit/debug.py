@@ -27,7 +27,7 @@ class Debug:
     def __post_init__(self) -> None:
         text = quoted(self.source.text.encode(errors="replace"))
         self.nodes += ["", '!{!"branch_weights", i32 2000, i32 1}', '!{!"branch_weights", i32 1, i32 2000}']
-        name = quoted(self.source.name.encode())
+        name = quoted(self.source.name.encode(errors="surrogateescape"))
         self.file = self.add(f'!DIFile(filename: "{name}", directory: "", source: "{text}")')
         self.unit = self.reserve()
         self.eight = self.add("!{i64 8}")  # for `!align`

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 from kubebpf.compiler.artifact import types as d
 from kubebpf.compiler.artifact.histogram import slot_count
+from kubebpf.compiler.emit.limits import TooLargeError
 from kubebpf.compiler.types.model import (
     Aggregate,
     Array,
@@ -26,13 +30,40 @@ from kubebpf.compiler.types.model import (
 )
 from kubebpf.compiler.types.promote import is_integral
 
+MOST_VALUES = 2048  # task_struct has about 1,000 members, with those of its structs
+
 
 def describe(t: Type) -> d.Desc:
     """The descriptor of a value of type `t` as generated code lays it out.
 
     Raises:
         AssertionError: the type has no value that could be sent (the checker lets none through).
+        TooLargeError: a struct of structs of structs holds more than MOST_VALUES.
     """
+    found = sum(1 for _ in islice(_values(t), MOST_VALUES + 1))
+    if found > MOST_VALUES:
+        raise TooLargeError("or more fields in one value", found, MOST_VALUES)
+    return _describe(t)
+
+
+def _values(t: Type) -> Iterator[Type]:
+    """All that a value holds. No recursion: structs of C can lie in each other as deep as their author likes."""
+    waiting = [t]
+    while waiting:
+        found = waiting.pop()
+        yield found
+        match found:
+            case Array(element=element):
+                waiting.append(element)
+            case Tuple(elements=elements):
+                waiting.extend(elements)
+            case Record(fields=fields):
+                waiting.extend(e for _, e in fields)
+            case Struct():
+                waiting.extend(f.type for f in found.fields if isinstance(f.type, Struct | Array) or _printable(f.type))
+
+
+def _describe(t: Type) -> d.Desc:
     match t:
         case Int(bits=bits, signed=signed, role=role):
             return d.DInt(bits, signed, role if role == "cgroup" else "")
@@ -49,13 +80,13 @@ def describe(t: Type) -> d.Desc:
         case Array(element=Int(role="char"), length=length):
             return d.DString(length)
         case Array(element=element, length=length):
-            return d.DArray(describe(element), length, sizeof(element))
+            return d.DArray(_describe(element), length, sizeof(element))
         case Tuple(elements=elements):
             offsets, size = members(t)
-            return d.DTuple(tuple((o, describe(e)) for o, e in zip(offsets, elements, strict=True)), size)
+            return d.DTuple(tuple((o, _describe(e)) for o, e in zip(offsets, elements, strict=True)), size)
         case Record(fields=fields):
             offsets, size = members(t)
-            return d.DRecord(tuple(d.DField(n, o, describe(e)) for o, (n, e) in zip(offsets, fields, strict=True)), size)
+            return d.DRecord(tuple(d.DField(n, o, _describe(e)) for o, (n, e) in zip(offsets, fields, strict=True)), size)
         case Struct(size=size):
             return d.DRecord(tuple(_field(f) for f in flat_fields(t) if _printable(f.type)), size)
         case Resolved(kind=kind, size=size, params=params):
@@ -65,8 +96,8 @@ def describe(t: Type) -> d.Desc:
 
 def _field(f: Field) -> d.DField:
     if f.bit_size:
-        return d.DField(f.name, f.bit_offset // 8, describe(f.type), f.bit_offset % 8, f.bit_size)
-    return d.DField(f.name, f.offset, describe(f.type))
+        return d.DField(f.name, f.bit_offset // 8, _describe(f.type), f.bit_offset % 8, f.bit_size)
+    return d.DField(f.name, f.offset, _describe(f.type))
 
 
 def _printable(t: Type) -> bool:

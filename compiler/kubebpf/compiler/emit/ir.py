@@ -215,7 +215,7 @@ class Function:
         """The function as IR text."""
         parameters = ", ".join(f"{t} %a{i}" for i, t in enumerate(self.parameters))
         debug = f" !dbg !{self.subprogram}" if self.subprogram is not None else ""
-        section = f' section "{self.section}"' if self.section else ""
+        section = f' section "{quoted(self.section.encode(errors="surrogateescape"))}"' if self.section else ""
         attributes = f" {self.attributes}" if self.attributes else ""
         head = f"define {self.linkage} {self.returns} @{self.name}({parameters}) #0{attributes}{section}{debug} {{\nentry:\n"
         if self._open:

@@ -308,7 +308,7 @@ class Module:
         if self.zero_size:
             parts.append(f'@kb_zero = internal constant [{self.zero_size} x i8] zeroinitializer, section ".rodata", align 8')
         parts += self._globals
-        parts.append(_bytes("LICENSE", self.settings.license.encode() + b"\0", "license"))
+        parts.append(_bytes("LICENSE", self.settings.license.encode(errors="surrogateescape") + b"\0", "license"))
         parts.append(_bytes("kb_manifest", manifest.to_json().encode() + b"\0", m.SECTION))
         types = self.relocations.finish()
         return "\n".join(

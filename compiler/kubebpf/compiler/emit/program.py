@@ -15,6 +15,7 @@ from kubebpf.compiler.emit.code import Code, Makers
 from kubebpf.compiler.emit.conditions import condition
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import NULL, Function, Label, Operand, const
+from kubebpf.compiler.emit.limits import TooLargeError
 from kubebpf.compiler.emit.memory import address, into
 from kubebpf.compiler.emit.module import Module
 from kubebpf.compiler.emit.scalars import scalar
@@ -28,25 +29,14 @@ from kubebpf.compiler.types.walk import bodies, walk
 # level
 # of difference, and 4 leave room for nested kubelets.
 SCOPE_LEVELS = 4
+# LLVM takes minutes for a function of millions of characters. One instruction comes of about 50, so that what is HUGE has
+# twice as many instructions as there can be.
+HUGE, IR_OF_INSTRUCTION = 3_000_000, 50
 # Bytes of each function's stack that are given out. Only the first attempt lets variables lie there; what a loop or a function
 # needs comes on top of what its caller does, so the last puts everything into scratch memory.
 STACK_BUDGETS = (320, 64, 0)
 
 MAKERS = Makers(scalar, condition, into, address, statement)
-
-
-class TooLargeError(Exception):
-    """The program needs more than the kernel gives any program.
-
-    Args:
-        what: it needs too much of: `bytes of stack`, `instructions`.
-        needed: how many.
-        limit: how many there are.
-    """
-
-    def __init__(self, what: str, needed: int, limit: int) -> None:
-        super().__init__(f"{needed} {what} are needed, of {limit}")
-        self.what, self.needed, self.limit = what, needed, limit
 
 
 def emit(program: typed.Program, sources: Sequence[Source], options: CompileOptions, settings: Settings) -> Artifact:
@@ -62,6 +52,8 @@ def emit(program: typed.Program, sources: Sequence[Source], options: CompileOpti
         module, manifest = build(program, sources, options, settings, stack_budget=budget)
         if module.scratch_size > scratch.LIMIT:
             raise TooLargeError("bytes for strings and other large values", module.scratch_size, scratch.LIMIT)
+        if (longest := max(map(len, module.functions), default=0)) > HUGE:
+            raise TooLargeError("instructions in one probe", longest // IR_OF_INSTRUCTION, llvm.LONGEST)
         try:
             elf = llvm.to_object(module.ir(manifest), program.linked)
         except llvm.LongFunctionError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubebpf.compiler.complaints.base import Report
 from kubebpf.compiler.complaints.cdefs import BadMacro, NoCompilerForC
+from kubebpf.compiler.complaints.macros import ExpansionTooLarge
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions
 from kubebpf.compiler.syntax import tree
@@ -22,6 +23,9 @@ from kubebpf.compiler.types import typed
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
+
+MOST_EXPANSIONS = 20_000  # of `#define`s, in all rounds of inference: each can name the next one twice
+DEEPEST_EXPANSION = 100
 
 
 def with_definitions(pieces: Sequence[tree.CDefinition], view: KernelView, options: CompileOptions, report: Report) -> KernelView:
@@ -47,6 +51,10 @@ def macro(t: Typing, node: tree.Identifier) -> typed.Expr | None:
     if expression is None:
         return t.bad(node, BadMacro(span=node.span, name=node.name, text=text))
     # As in C, a macro is not expanded in its own text: `#define A A` leaves the enum constant A visible.
+    t.expanded += 1
+    if t.expanded > MOST_EXPANSIONS or len(t.expanding) >= DEEPEST_EXPANSION:
+        what, limit = ("levels", DEEPEST_EXPANSION) if t.expanded <= MOST_EXPANSIONS else ("expressions", MOST_EXPANSIONS)
+        return t.bad(node, ExpansionTooLarge(span=node.span, what=what, limit=limit))
     t.expanding.add(node.name)
     try:
         return t.expr(expression)

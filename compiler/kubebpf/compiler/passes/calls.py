@@ -25,7 +25,6 @@ from kubebpf.compiler.complaints.typing import (
 from kubebpf.compiler.passes import casts
 from kubebpf.compiler.passes.c_definitions import macro
 from kubebpf.compiler.passes.functions import invoke
-from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.places import refused_here
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -48,8 +47,8 @@ def identifier(t: Typing, node: tree.Identifier) -> typed.Expr:
     if constant is not None:
         enum, value = constant
         return typed.Constant(span=node.span, type=enum, value=value)
-    known = chain((n for n, b in BUILTINS.items() if b.bare), t.view.constant_names())
-    near = did_you_mean(node.name, known) if t.final else ()
+    bare = (n for n, b in BUILTINS.items() if b.bare)
+    near = t.hint(node.span, node.name, lambda: chain(bare, t.view.constant_names()))
     if name.startswith("sarg") and name[4:].isdigit():
         near = ("sarg* is deleted: bpftrace deprecated it in 0.21 and removed it behind 0.24. Read the stack through reg().",)
     return t.bad(node, UnknownIdentifier(span=node.span, name=node.name, help=near))
@@ -74,7 +73,7 @@ def call(t: Typing, node: tree.Call) -> typed.Expr:
 
 def _unknown(t: Typing, node: tree.Call) -> typed.Expr:
     """A function that nothing defines. Its arguments are checked, but for names: these may be defined where it is."""
-    near = did_you_mean(node.name, (*BUILTINS, *t.functions))
+    near = t.hint(node.name_span, node.name, lambda: (*BUILTINS, *t.functions))
     error = UnknownFunction(span=node.name_span, name=node.name, help=near)
     t.lacks(error, FunctionAssumed(span=node.name_span, name=node.name), certain=bool(near))
     for argument in node.arguments:

@@ -20,6 +20,7 @@ from kubebpf.compiler.complaints.typing import (
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import find_field, struct_of
+from kubebpf.compiler.passes.size import too_large
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.limits import below
 from kubebpf.compiler.types import typed
@@ -90,7 +91,13 @@ def type_of(t: Typing, node: tree.TypeSyntax) -> Type | None:
             return _array(t, node)
         case tree.TupleType(elements=elements):
             types = [type_of(t, e) for e in elements]
-            return None if None in types else Tuple(tuple(e for e in types if e is not None))
+            whole = Tuple(tuple(e for e in types if e is not None))
+            if None in types:
+                return None
+            if complaint := too_large(whole, node.span):
+                t.complain(complaint)
+                return None
+            return whole
         case tree.TypeofType(operand=operand):
             if assigned := assigned_map(node):
                 t.complain(AssignedInType(span=assigned.span))
@@ -121,7 +128,7 @@ def _unknown(t: Typing, node: tree.NamedType) -> UnknownType:
     if node.name in t.macros and not node.keyword:
         near: tuple[str, ...] = (f"{node.name} is a macro: none is expanded where a type can stand.",)
     else:
-        near = did_you_mean(node.name, t.view.type_names(node.keyword, NAMES)) if t.final else ()
+        near = t.hint(node.span, node.name, lambda: t.view.type_names(node.keyword, NAMES))
     return UnknownType(span=node.span, name=_spelling(node), help=near)
 
 

@@ -28,6 +28,7 @@ from kubebpf.compiler.passes.fold import COMPARISONS, NoValueError, fold, in_ran
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.literals import known_equal, text_of
 from kubebpf.compiler.passes.parameters import number
+from kubebpf.compiler.passes.size import too_large
 from kubebpf.compiler.passes.slots import joined_type
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -345,7 +346,7 @@ def make_tuple(t: Typing, node: tree.Tuple) -> typed.Expr:
         return t.bad(node)
     if [e for e in elements if not _can_be_part(t, e)]:
         return t.bad(node)
-    return typed.MakeTuple(span=node.span, type=Tuple(tuple(e.type for e in elements)), elements=elements)
+    return _made(t, node, Tuple(tuple(e.type for e in elements)), elements)
 
 
 def _can_be_part(t: Typing, element: typed.Expr) -> bool:
@@ -366,7 +367,13 @@ def make_record(t: Typing, node: tree.Record) -> typed.Expr:
     if [e for e in elements if not _can_be_part(t, e)]:
         return t.bad(node)
     fields = tuple((name, e.type) for (name, _), e in zip(node.fields, elements, strict=True))
-    return typed.MakeTuple(span=node.span, type=Record(fields), elements=elements)
+    return _made(t, node, Record(fields), elements)
+
+
+def _made(t: Typing, node: tree.Expr, type_: Tuple | Record, elements: tuple[typed.Expr, ...]) -> typed.Expr:
+    if complaint := too_large(type_, node.span):
+        return t.bad(node, complaint)
+    return typed.MakeTuple(span=node.span, type=type_, elements=elements)
 
 
 EXPRESSIONS: dict[type, Callable[[Any, Any], typed.Expr]] = {

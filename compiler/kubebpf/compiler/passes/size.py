@@ -9,9 +9,13 @@ from kubebpf.compiler.complaints.base import Complaint, Report
 from kubebpf.compiler.options import Settings
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.limits import children
+from kubebpf.compiler.syntax.span import Span
+from kubebpf.compiler.types.model import Type, parts
 
 MAX_NODES = 100_000  # a probe of the largest tools has a few hundred
+MAX_MAPS = 1024  # of a program; one probe can use 64 (MAX_USED_MAPS, include/linux/bpf_verifier.h)
 MAX_PARTS = 128  # of a tuple, a record, a call: what the processor writes without a loop
+MAX_VALUES = 1024  # of a tuple with tuples in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,29 @@ class TooManyParts(Complaint):
     limit: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class TooManyMaps(Complaint):
+    """More maps than any kernel would make for one program."""
+
+    title: ClassVar[str] = "The program has more than {limit} maps"
+    limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypeTooLarge(Complaint):
+    """Tuples of tuples of tuples: each step doubles what a value holds."""
+
+    title: ClassVar[str] = "A tuple or record with {found} values in it, those inside its own counted: {limit} are the most"
+    found: int
+    limit: int
+
+
+def too_large(type_: Type, span: Span) -> TypeTooLarge | None:
+    """The complaint about a tuple or record that holds too much. Its members have been asked before."""
+    found = parts(type_)
+    return TypeTooLarge(span=span, found=found, limit=MAX_VALUES) if found > MAX_VALUES else None
+
+
 def check_size(program: tree.Program, settings: Settings, report: Report) -> None:
     """Complain about a program that is too large, its macros expanded. No recursion."""
     points = [point for probe in program.probes for point in probe.attach_points]
@@ -50,15 +77,21 @@ def check_size(program: tree.Program, settings: Settings, report: Report) -> Non
         return
     waiting: list[tree.Node] = [*program.functions, *program.probes]
     seen = 0
+    maps: set[str] = set()
     while waiting:
         node = waiting.pop()
         seen += 1
         if seen > MAX_NODES:
             report.add(ProgramTooBig(span=node.span, limit=MAX_NODES))
             return
-        what, parts = _parts(node)
-        if parts > MAX_PARTS:
-            report.add(TooManyParts(span=node.span, what=what, found=parts, limit=MAX_PARTS))
+        what, found = _parts(node)
+        if found > MAX_PARTS:
+            report.add(TooManyParts(span=node.span, what=what, found=found, limit=MAX_PARTS))
+            return
+        if isinstance(node, tree.Map):
+            maps.add(node.name)
+        if len(maps) > MAX_MAPS:
+            report.add(TooManyMaps(span=node.span, limit=MAX_MAPS))
             return
         waiting.extend(children(node))
 

@@ -53,7 +53,8 @@ def typeinfo_of(t: Typing, node: tree.Typeinfo) -> typed.Expr:
 
 
 def _text(node: tree.Node, text: str) -> typed.Text:
-    return typed.Text(span=node.span, type=String(len(text.encode()) + 1), value=text.encode())
+    data = text.encode(errors="surrogateescape")
+    return typed.Text(span=node.span, type=String(len(data) + 1), value=data)
 
 
 def base_name(t: Type) -> str:

@@ -8,7 +8,7 @@ last round, with all types known, keeps its tree and its diagnostics:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.passes.conversions import convert, decay
 from kubebpf.compiler.passes.expressions import EXPRESSIONS
 from kubebpf.compiler.passes.functions import declare_functions, type_functions
+from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.parameters import Parameters
 from kubebpf.compiler.passes.probes import check_names, providers_of, type_probe
 from kubebpf.compiler.passes.slots import Slot, Slots
@@ -72,6 +73,8 @@ class Typing:
     maps: dict[str, typed.MapInfo] = field(default_factory=dict)
     copies: int = 1  # of the present statement, by the unrolls around it
     expanding: set[str] = field(default_factory=set)  # the C macros whose texts are being typed
+    expanded: int = 0  # how many were
+    hints: dict[Span, tuple[str, ...]] = field(default_factory=dict)  # by place: unroll types one place a hundred times
     functions: dict[str, typed.Function] = field(default_factory=dict)
     calls: dict[str, set[str]] = field(default_factory=dict)  # which functions a function calls
     function: typed.Function | None = None  # whose body is being typed
@@ -103,6 +106,14 @@ class Typing:
         if complaint is not None:
             self.complain(complaint)
         return typed.Bad(span=node.span, type=VOID)
+
+    def hint(self, span: Span, name: str, candidates: Callable[[], Iterable[str]]) -> tuple[str, ...]:
+        """What a name that is unknown may have been meant to be: looked for once a place, and when it is going to be said."""
+        if not self.final:
+            return ()
+        if span not in self.hints:
+            self.hints[span] = did_you_mean(name, candidates())
+        return self.hints[span]
 
     def lacks(self, error: Complaint, assumption: Complaint, *, certain: bool) -> None:
         """Something has a name that nothing here defines.

@@ -14,6 +14,7 @@ begin { print(twice(2)); }
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from kubebpf.compiler.complaints.syntax import (
     MisplacedCDefinition,
     MisplacedConfig,
     MisplacedImport,
+    NotText,
     ProgramTooLong,
     RootLet,
     UnterminatedCDefinition,
@@ -34,6 +36,8 @@ from kubebpf.compiler.syntax.limits import check_depth
 from kubebpf.compiler.syntax.span import Source
 from kubebpf.compiler.syntax.tokens import Kind
 
+# Halves of surrogate pairs, but those that stand for bytes that are no UTF-8 (PEP 383).
+_NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 MAX_LENGTH = 1 << 20  # Characters. The longest program in anybody's collection has a few ten thousand.
 
 
@@ -48,6 +52,9 @@ def parse(source: Source, report: Report, file: int = 0) -> tree.Program:
     parser = _Parser(source, report, file)
     if len(source.text) > MAX_LENGTH:
         report.add(ProgramTooLong(span=parser.lexer.span(MAX_LENGTH, MAX_LENGTH), limit=MAX_LENGTH))
+        return tree.Program()
+    if found := _NO_TEXT.search(source.text):
+        report.add(NotText(span=parser.lexer.span(*found.span())))
         return tree.Program()
     program = parser.program()
     if not parser.errors:

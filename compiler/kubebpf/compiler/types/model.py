@@ -332,6 +332,21 @@ def members(t: Tuple | Record) -> tuple[tuple[int, ...], int]:
     return tuple(offsets), round_up(end, alignof(t))
 
 
+def parts(t: Type) -> int:
+    """How many values a tuple or record holds, those of the tuples in it and these themselves counted; 1 for other types.
+
+    >>> parts(Tuple((U8, Tuple((U8, U8)))))
+    5
+    """
+    match t:
+        case Tuple(elements=elements):
+            return 1 + sum(map(parts, elements))
+        case Record(fields=fields):
+            return 1 + sum(parts(e) for _, e in fields)
+        case _:
+            return 1
+
+
 def flat_fields(struct: Struct) -> Iterator[Field]:
     """The named members of a struct or union, those of its anonymous members among them, with offsets from the whole's start."""
     for f in struct.fields:
