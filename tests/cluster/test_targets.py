@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.agents import AgentProcess, Agents, counts, delete, publish, report_of
+from support.bpfstate import held_by
 from support.chart import System
 from support.controlplane import ControlPlane, Object
 from support.counting import counting
+from support.images import Shop, make_image, mounted
 from support.pods import Pods
 from support.processes import eventually
 from support.programs import compiled
@@ -137,7 +141,7 @@ def test_the_scope_follows_pods_at_once(
 
 def keys(status: Object | None, name: str) -> dict[str, int]:
     """The count of each key of names."""
-    found = {}
+    found = dict[str, int]()
     for m in (status or {}).get("maps", []):
         if m["name"] == name:
             found |= {"/".join(part["text"] for part in entry["key"]): int(entry["count"]) for entry in m["entries"]}
@@ -173,3 +177,86 @@ def test_pods_are_named_in_keys_and_lines(
     assert keys(status, "@") == wanted | {"api-0/app": 22}
     lines = [line["text"] for line in status["recent"]]
     assert lines == [f"{namespace}/api-0/app on {NODE}\n"] * 7 + [f"{namespace}/web-0/app on {NODE}\n"] * 41
+
+
+SALES = """uprobe:/opt/shop:sell { @[pod, container] = count(); @total = sum(arg0); }
+usdt:/opt/shop:shop:sale { @sale[probe] = sum(arg0); }
+uprobe:/opt/s*:sel*l { @wild[probe] = count(); }"""
+
+
+def total(status: Object, name: str, member: str = "sum") -> int:
+    entries = next(m for m in status["maps"] if m["name"] == name)["entries"]
+    return int(entries[0][member]) if entries else 0
+
+
+def links(agent: AgentProcess) -> int:
+    return len(held_by(agent.pid).link)
+
+
+def test_user_programs_are_probed_in_the_containers_that_are_meant(
+    cluster: ControlPlane, pods: Pods, agent: AgentProcess, namespace: str, traces: Callable[..., Object], tmp_path: Path
+) -> None:
+    eventually(lambda: links(agent) == 0, timeout=10, what="the traces before are detached")
+    image, own = make_image(tmp_path / "image"), make_image(tmp_path / "own")
+    shops = pods.create("shops", namespace=namespace, node=NODE, containers=["one", "two", "late"], labels={"app": "shop"})
+    other = pods.create("other", namespace=namespace, node=NODE)
+    with contextlib.ExitStack() as stack:
+        roots = {name: stack.enter_context(mounted(image, tmp_path / name)) for name in ("one", "two", "other")}
+        one, two = (stack.enter_context(Shop(shops, roots[name], name)) for name in ("one", "two"))
+        # In another pod, with the same layer of the same image: the same inode is probed.
+        foreign = stack.enter_context(Shop(other, roots["other"]))
+        outside = stack.enter_context(Shop(None, own))
+        target = {"podSelector": {"matchLabels": {"app": "shop"}}}
+        trace = traces(namespace, "sales", compiled(SALES, scoped=True).elf, target=target)
+        status = reported(cluster, trace, lambda s: s["phase"] == "Attached" and not s.get("reason"))
+        assert status["probes"] == 3
+        # One link for each attach point and file, however many containers share the file.
+        assert links(agent) == 3
+        for shop, times in ((one, 3), (two, 20), (foreign, 100), (outside, 1000)):
+            shop.sell(times)
+        wanted = {"shops/one": 3, "shops/two": 20}
+        status = reported(cluster, trace, lambda s: keys(s, "@") == wanted)
+        assert total(status, "@total") == 23 * ord("*")
+        # A container that starts later, with a file of its own.
+        late = stack.enter_context(Shop(shops, make_image(tmp_path / "later"), "late"))
+        started = time.monotonic()
+        eventually(lambda: links(agent) == 6, timeout=10, what="the new file is probed")
+        print(f"a container's file was probed {time.monotonic() - started:.2f} s after its first process")
+        late.sell(7)
+        status = reported(cluster, trace, lambda s: keys(s, "@") == wanted | {"shops/late": 7})
+        entries = [entry for m in status["maps"] if m["name"] in ("@sale", "@wild") for entry in m["entries"]]
+        told = [(entry["key"][0]["str"], entry.get("sum") or entry["count"]) for entry in entries]
+        assert told == [("usdt:/opt/shop:shop:sale", str(30 * ord("*"))), ("uprobe:/opt/shop:sell", "30")]
+        # Another agent takes up what was counted, and probes the same files.
+        agent.stop()
+        agent.start()
+        eventually(lambda: links(agent) == 6, timeout=20, what="the files are probed again")
+        late.sell(1)
+        wanted = wanted | {"shops/late": 8}
+        assert reported(cluster, trace, lambda s: keys(s, "@") == wanted)["session"] == status["session"]
+        # One that ends is detached; the file that others have stays probed.
+        late.end()
+        one.end()
+        eventually(lambda: links(agent) == 3, timeout=15, what="the file of the ended container is left")
+        two.sell(2)
+        reported(cluster, trace, lambda s: keys(s, "@") == wanted | {"shops/two": 22})
+        two.end()
+        eventually(lambda: links(agent) == 0, timeout=15, what="no file is probed")
+
+
+def test_containers_without_the_program_are_told_and_no_error_unless_none_has_it(
+    cluster: ControlPlane, pods: Pods, agent: AgentProcess, namespace: str, traces: Callable[..., Object], tmp_path: Path
+) -> None:
+    pod = pods.create("mixed", namespace=namespace, node=NODE, containers=["shop", "bare", "idle"])
+    program = compiled("uprobe:/opt/shop:sell { @[pod, container] = count(); }", scoped=True)
+    with Shop(pod, make_image(tmp_path / "bare", "other"), "bare", "other"):
+        trace = traces(namespace, "lacking", program.elf)
+        status = reported(cluster, trace, lambda s: s["phase"] == "Failed")
+        assert status["reason"] == "ProbeMissing"
+        assert status["message"].startswith("none of 1 containers has uprobe:/opt/shop:sell: ")
+        with Shop(pod, make_image(tmp_path / "shop"), "shop") as shop:
+            wanted = "1 of 2 containers lack what is probed: "
+            reported(cluster, trace, lambda s: s.get("reason") == "BinaryMissing" and s["message"].startswith(wanted))
+            shop.sell(4)
+            status = reported(cluster, trace, lambda s: keys(s, "@") == {"mixed/shop": 4})
+            assert (status["phase"], status["probes"]) == ("Attached", 1)

@@ -34,6 +34,7 @@ from kubebpf.operator.tally import Tally
 GRACE = timedelta(seconds=30)  # for last reports after the end; an agent needs one interval and a write
 NODE_ERRORS = 10
 NO_PODS = "NoMatchingPods"  # an agent's word for a node where nothing is selected
+LACKING = "BinaryMissing"  # some of a node's containers do not have what is probed
 NODE_ERROR_LIMIT = 400  # bytes of one node's message
 
 
@@ -246,7 +247,7 @@ def _degraded(tally: Tally) -> Condition:
 
 def _limited(tally: Tally) -> Condition:
     """Nodes that are attached and do not count all that is meant."""
-    limited = {node: remark for node, remark in sorted(tally.remarks.items()) if remark.reason != NO_PODS}
+    limited = {node: remark for node, remark in sorted(tally.remarks.items()) if remark.reason not in (NO_PODS, LACKING)}
     if not limited:
         return NO_FAILURES
     node, remark = next(iter(limited.items()))

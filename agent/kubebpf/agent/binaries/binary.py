@@ -209,6 +209,12 @@ def binary(path: str) -> Binary:
     return _binaries[key]
 
 
+def forget_below(root: str) -> None:
+    """Close the files below a root: an open one would hold a container's mount when it has ended."""
+    for key in [key for key in _binaries if str(key[0]).startswith(root)]:
+        del _binaries[key]
+
+
 def _read(path: str) -> Binary:
     file, inside, member = path.partition(_MEMBER)
     if not inside or Path(path).exists():

@@ -11,7 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from kubebpf.agent.session.libraries import CACHE, library, resolve
+from kubebpf.agent.binaries import roots
+from kubebpf.agent.session.libraries import resolve
 from kubebpf.agent.session.wildcards import is_wildcard
 
 _MEMBER = "!/"  # of a zip file
@@ -36,45 +37,29 @@ def files(name: str, process: int | None = None) -> list[tuple[str, str]]:
         if process is None:
             raise NoFileError("`*` is all files of a process: choose one with -p, or name a binary")
         found = list(_mapped(process))
+    elif process is not None and (root := roots.process_root(process)):
+        found = list(_seen_by(process, root, name))
     elif is_wildcard(name):
         found = [(path, path) for path in _matching(name) if Path(path).is_file()]
     else:
-        found = list(_named(name, process))
+        found = list(_named(name))
     if not found:
         raise NoFileError(f"no file, library or program {name}")
     return found
 
 
-def root_of(process: int | None) -> str:
-    """What stands before the paths of a process; "" when it sees the files that this one sees."""
-    if process is None:
-        return ""
-    try:
-        same = Path(f"/proc/{process}/ns/mnt").stat().st_ino == Path("/proc/self/ns/mnt").stat().st_ino
-    except OSError:
-        return ""
-    return "" if same else f"/proc/{process}/root"
+def _seen_by(process: int, root: str, name: str) -> Iterator[tuple[str, str]]:
+    """The files of a process whose root is not that of this one."""
+    paths = roots.matching(name, root, process) if is_wildcard(name) else filter(None, [roots.named(name, root, process)])
+    for path in paths:
+        file, inside, member = path.partition(_MEMBER)
+        if (place := roots.inside(root, file)) is not None:
+            yield path, place + inside + member
 
 
-def _named(name: str, process: int | None) -> Iterator[tuple[str, str]]:
-    root = root_of(process)
-    if not root:
-        if path := resolve(name):
-            yield path, path
-        return
-    path = _inside(name, root, Path(f"/proc/{process}/cwd"))
-    if path and Path(root + path.partition(_MEMBER)[0]).exists():
-        yield path, root + path
-
-
-def _inside(name: str, root: str, folder: Path) -> str:
-    """The path that a name has for a process whose files are not those of this one; "" when there is none."""
-    if name.startswith("/"):
-        return name
-    if "/" in name:
-        return str(folder.readlink() / name)
-    places = (f"{part}/{name}" for part in os.environ.get("PATH", "").split(":") if part)
-    return library(name, Path(root + str(CACHE))) or next((place for place in places if Path(root + place).is_file()), "")
+def _named(name: str) -> Iterator[tuple[str, str]]:
+    if path := resolve(name):
+        yield path, path
 
 
 def _matching(name: str) -> list[str]:
@@ -91,12 +76,12 @@ def _mapped(process: int) -> Iterator[tuple[str, str]]:
         lines = Path(f"/proc/{process}/maps").read_text().splitlines()
     except OSError as error:
         raise NoFileError(f"process {process}: {error.strerror}") from error
-    root, seen = root_of(process), set[str]()
+    root, seen = roots.process_root(process), set[str]()
     for line in lines:
         _, permissions, _, _, _, *rest = line.split(maxsplit=5)
         path = rest[0] if rest else ""
         if permissions[_EXECUTABLE] == "x" and path.startswith("/") and path not in seen:
             seen.add(path)
             # A file that was replaced or removed since is still there under map_files, but not for a probe.
-            if Path(root + path).is_file():
-                yield path, root + path
+            if place := roots.inside(root, path):
+                yield path, place

@@ -49,7 +49,7 @@ def _everywhere(attach: Attach, node: Node, look: _In, nothing: str) -> Iterator
     path = str(attach.target["path"])
     several, any_ = is_wildcard(path), False
     try:
-        found = files(path, node.process)
+        found = files(path, node.process or node.root)
     except NoFileError as error:
         raise MissingProbeError(attach.text, str(error)) from error
     for shown, file in found:
@@ -63,6 +63,21 @@ def _everywhere(attach: Attach, node: Node, look: _In, nothing: str) -> Iterator
     if not any_:
         where = path if several else found[0][0]
         raise MissingProbeError(attach.text, f"{nothing} in {where}")
+
+
+def in_file(attach: Attach, shown: str, file: str, node: Node) -> list[Found]:
+    """The places of an attach point in one file.
+
+    Args:
+        shown: the file's path as people know it.
+        file: the path to open.
+
+    Raises:
+        MissingProbeError: a place that must not be probed.
+        OSError, NotElfError, NoDemanglerError: the file cannot be read.
+    """
+    look = _probes_in if attach.provider == "usdt" else _functions_in
+    return list(look(attach, binary(file), shown, node))
 
 
 # --- functions --------------------------------------------------------------------------------------------------------

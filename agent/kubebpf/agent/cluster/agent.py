@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError
+from kubebpf.agent.cluster.containers import Looked, Request, look
 from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
 from kubebpf.agent.cluster.known import NAMESPACES, Known, resources
 from kubebpf.agent.cluster.live import Live, Surroundings, attach, close_quietly, leave_quietly, why
@@ -76,6 +77,15 @@ class Loaded:
     error: Exception | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of the containers of a session; `looked` is None when that went wrong."""
+
+    live: Live
+    looked: Looked | None
+    error: Exception | None = None
+
+
 class Agent:
     """See the module.
 
@@ -96,7 +106,7 @@ class Agent:
         # One: programs are verified one after the other anyhow, and a node has other work to do.
         self._loader = ThreadPoolExecutor(1, "loader")
         self._parts: dict[Uid, Part] = {}
-        self._queue: queue.SimpleQueue[Change | Loaded] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Change | Loaded | Seen] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._awake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector.register(self._awake, selectors.EVENT_READ)
@@ -115,7 +125,7 @@ class Agent:
         self._stopping = True
         self.wake()
 
-    def _put(self, item: Change | Loaded) -> None:
+    def _put(self, item: Change | Loaded | Seen) -> None:
         self._queue.put(item)
         self.wake()
 
@@ -166,6 +176,8 @@ class Agent:
             yield part.retry_at
         if part.live is not None:
             yield part.due
+            if part.live.followed is not None and (look_at := part.live.followed.alarm) is not None:
+                yield look_at
             end = ends_at(part.trace, part.live.started_at)
             if end is not None:
                 yield now + max(0.0, (end - datetime.now(UTC)).total_seconds())
@@ -174,7 +186,13 @@ class Agent:
         concerned: set[Uid] = set()
         while not self._queue.empty():
             item = self._queue.get()
-            concerned |= self._take_loaded(item) if isinstance(item, Loaded) else self._known.take(item)
+            match item:
+                case Loaded():
+                    concerned |= self._take_loaded(item)
+                case Seen():
+                    self._take_seen(item)
+                case change:
+                    concerned |= self._known.take(change)
         return concerned
 
     def _tick(self) -> None:
@@ -187,7 +205,29 @@ class Agent:
                 if part.live is not None:
                     self._tick_live(part, part.live, now)
 
+    def _look(self, live: Live, now: float) -> None:
+        """Look at containers in the loader's thread, when it is time: it may read large files."""
+        if live.followed is not None and live.followed.is_due(now) and (request := live.request()) is not None:
+            self._loader.submit(self._see, live, request)
+
+    def _see(self, live: Live, request: Request) -> None:
+        try:
+            self._put(Seen(live, look(request)))
+        except Exception as error:
+            self._put(Seen(live, None, error))
+
+    def _take_seen(self, seen: Seen) -> None:
+        part = self._parts.get(seen.live.identity.uid)
+        if part is None or part.live is not seen.live:
+            return
+        with self._guard(part):
+            if seen.error is not None:
+                raise seen.error
+            if seen.looked is not None:
+                seen.live.take(seen.looked)
+
     def _tick_live(self, part: Part, live: Live, now: float) -> None:
+        self._look(live, now)
         end = ends_at(part.trace, live.started_at)
         if end is not None and end <= datetime.now(UTC):
             self._complete(part, live)
@@ -309,7 +349,7 @@ class Agent:
         self._events_of(part)
         if part.live is live and live.adopted and self._directory.pods() and not live.covers(*self._directory.levels()):
             self._load_again(part, live)
-        if part.live is live and not live.session.points:
+        if part.live is live and not live.session.points and live.followed is None:
             # Nothing but begin and end: the program has ended, as it does in bpftrace.
             self._complete(part, live)
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from kubebpf.agent.cluster.containers import MISSING, Followed, Looked, Request, look
 from kubebpf.agent.cluster.desired import Identity
 from kubebpf.agent.cluster.identity import Identities
 from kubebpf.agent.cluster.lines import ClusterResolver, Lines
@@ -31,13 +32,17 @@ from kubebpf.agent.output.files import Files
 from kubebpf.agent.pods.cgroups import CgroupId
 from kubebpf.agent.pods.directory import PodDirectory
 from kubebpf.agent.session.errors import SessionError
+from kubebpf.agent.session.moving import user_attaches
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.pins import Kept, Pins, StalePinsError
+from kubebpf.agent.session.points import Node
 from kubebpf.agent.session.ring import Record
 from kubebpf.agent.session.session import Session
 from kubebpf.compiler.artifact.artifact import Artifact
 
 log = logging.getLogger(__name__)
+
+NODE_PROCESS = 1  # the node's first: the agent shares its pid namespace
 
 
 class Live:
@@ -63,6 +68,7 @@ class Live:
         self._recent: deque[Line] = deque(maxlen=trace.recent_lines)
         self._scope: set[CgroupId] = set()
         self._chosen = Chosen()
+        self.followed: Followed | None = None
         self.full = False
 
     # -- scope
@@ -87,6 +93,8 @@ class Live:
         if self.adopted and namespaces is None and self.trace.pod_target.asks_namespaces:
             return  # they are being listed; until then what an earlier agent chose is right
         self._chosen = self.trace.pod_target.choose(pods, namespaces)
+        if self.followed is not None:
+            self.followed.choose(self._chosen.containers, self._chosen.names)
         wanted = self._chosen.cgroups
         # Room first.
         for id in self._scope - wanted:
@@ -95,6 +103,27 @@ class Live:
         self.full = False
         for id in sorted(wanted - self._scope):
             self._add(id)
+
+    # -- probes of user programs in containers
+
+    def follow(self, directory: PodDirectory) -> None:
+        """Probe user programs in the containers of the scope, if the program does."""
+        if self.session.moving is not None:
+            self.followed = Followed(self.session.moving.attaches, directory.mount.mount_point)
+
+    def request(self) -> Request | None:
+        """What is to be looked at in containers; None for programs without such probes."""
+        moving = self.session.moving
+        return self.followed.request(moving) if self.followed is not None and moving is not None else None
+
+    def take(self, looked: Looked) -> None:
+        """Attach and detach as was found.
+
+        Raises:
+            LibbpfError: a program cannot be told about its places.
+        """
+        if self.followed is not None and self.session.moving is not None:
+            self.followed.take(looked, self.session.moving)
 
     def _add(self, id: CgroupId) -> None:
         try:
@@ -137,6 +166,8 @@ class Live:
         counters = self.session.counters()
         if phase == "Attached" and not reason:
             reason, message = self._remark()
+            if reason == MISSING and self.session.policy == "error":
+                phase = "Failed"
         return State(
             generation=self.identity.generation,
             digest=self.identity.digest,
@@ -156,6 +187,8 @@ class Live:
         """What is to be said of an attached session: reason and message, or ("", "")."""
         if self.full:
             return "ScopeFull", "more pods are selected than the object has room for: some are not counted"
+        if self.followed is not None and self.session.moving is not None and not self._chosen.reason:
+            return self.followed.remark(self.session.moving)
         return self._chosen.reason, self._chosen.message
 
     def _missed(self) -> int:
@@ -166,7 +199,7 @@ class Live:
     def pin(self, pinned: Pinned) -> None:
         """Let the session outlive this agent, where that can be."""
         pins = pinned.new(self.identity, self.id)
-        if pins is None or not self.session.points:
+        if pins is None or not (self.session.points or self.followed):
             return
         try:
             self.session.pin(pins, {"session": self.id, "startedAt": self.started_at.isoformat()})
@@ -229,7 +262,8 @@ def attach(trace: Trace, identity: Identity, artifact: Artifact, here: Surroundi
     Raises:
         SessionError, LibbpfError, LibbpfMissingError: see `why`.
     """
-    options = _options(trace, artifact, here.directory)
+    moving = trace.selects_pods and bool(user_attaches(artifact.manifest.attaches))
+    options = _options(trace, artifact, here.directory, moving)
     for pins, kept in here.pinned.newest(identity) if not afresh else ():
         try:
             return _adopted(
@@ -238,7 +272,8 @@ def attach(trace: Trace, identity: Identity, artifact: Artifact, here: Surroundi
         except (StalePinsError, LibbpfError, ValueError) as error:
             log.warning("%s: %s; starting afresh", trace.name, error)
             pins.remove()
-    return _started(trace, identity, Session(artifact, options), here)
+    # Where no pods are chosen, the paths of user programs are the node's; the agent's own root is that of its image.
+    return _started(trace, identity, Session(artifact, options, Node(root=None if moving else NODE_PROCESS)), here)
 
 
 def _adopted(trace: Trace, identity: Identity, session: Session, here: Surroundings, left: tuple[Pins, Kept]) -> Live:
@@ -248,6 +283,7 @@ def _adopted(trace: Trace, identity: Identity, session: Session, here: Surroundi
     live = Live(trace, identity, session, Identities(here.directory, here.node), here.files)
     live.id, live.started_at, live.adopted, live.pinned = session_id, started_at, True, True
     live.know_scope()
+    live.follow(here.directory)
     return live
 
 
@@ -255,23 +291,29 @@ def _started(trace: Trace, identity: Identity, session: Session, here: Surroundi
     session.__enter__()
     try:
         live = Live(trace, identity, session, Identities(here.directory, here.node), here.files)
+        live.follow(here.directory)
         # An empty scope would miss the events between attach and fill.
         live.sync_scope(here.directory.pods(), here.namespaces)
+        request = live.request()
+        looked = look(request) if request else None
         session.start()
         live.pin(here.pinned)
+        if looked is not None:
+            live.take(looked)
         return live
     except BaseException:
         session.close()
         raise
 
 
-def _options(trace: Trace, artifact: Artifact, directory: PodDirectory) -> Options:
+def _options(trace: Trace, artifact: Artifact, directory: PodDirectory, moving: bool) -> Options:
     low, high = directory.levels()
     return Options(
         name=trace.name.name,
         args=trace.args,
         params=trace.params,
         max_events=trace.max_events,
+        moving=moving,
         # With container names the scope has containers' cgroups, one level below the pods'.
         scope_levels=(low, high + 1) if trace.containers else (low, high),
         container_level=high + 1,

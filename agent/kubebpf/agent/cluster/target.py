@@ -27,12 +27,14 @@ class Chosen:
 
     Args:
         cgroups: ids that a scoped program looks for: of its process's own cgroup, then of that one's ancestors.
-        containers: the cgroups of the chosen containers, with those of pods whose other processes are meant as well.
+        containers: the cgroups of the chosen containers.
+        names: of those that the API server has told.
         reason, message: why nothing is chosen, for the report; "" when something is.
     """
 
     cgroups: frozenset[CgroupId] = frozenset()
     containers: tuple[Cgroup, ...] = ()
+    names: Mapping[CgroupId, str] = field(default_factory=dict)
     reason: str = ""
     message: str = ""
 
@@ -79,12 +81,13 @@ class PodTarget:
             return Chosen(reason=INVALID, message=f"podSelector: {problem}; nothing is counted")
         if self.asks_namespaces and namespaces is None:
             return Chosen(reason=NAMESPACES_UNKNOWN, message="the labels of namespaces are not known; nothing is counted")
-        found = [
-            cgroup for pod, cgroups in pods if self._means(pod, namespaces) for cgroup in cgroups if self._takes(pod, cgroup)
-        ]
+        meant = [(pod, cgroups) for pod, cgroups in pods if self._means(pod, namespaces)]
+        found = [(pod, cgroup) for pod, cgroups in meant for cgroup in cgroups if self._takes(pod, cgroup)]
         if not found:
             return Chosen(reason=NO_PODS, message="no pod of this node matches the target")
-        return Chosen(frozenset(cgroup.id for cgroup in found), tuple(found))
+        inner = [(pod, cgroup, cgroup.placement) for pod, cgroup in found if cgroup.placement and cgroup.placement.is_container]
+        names = {cgroup.id: name for pod, cgroup, at in inner if (name := pod.containers.get(at.container_id))}
+        return Chosen(frozenset(cgroup.id for _, cgroup in found), tuple(cgroup for _, cgroup, _ in inner), names)
 
     def _means(self, pod: Pod, namespaces: Namespaces | None) -> bool:
         if self.namespace not in (None, pod.namespace) or not self.pods.matches(pod.labels):

@@ -18,7 +18,7 @@ from kubebpf.agent.libbpf.info import ProgramInfo, program_info
 from kubebpf.agent.libbpf.library import check, check_pointer, lib, messages
 from kubebpf.agent.libbpf.link import DescriptorLink, Link, PerfLink
 from kubebpf.agent.libbpf.pins import pin
-from kubebpf.agent.libbpf.syscalls import UPROBE_MULTI, raw_tracepoint_open, uprobe_multi_link
+from kubebpf.agent.libbpf.syscalls import UPROBE_MULTI, has_uprobe_multi, raw_tracepoint_open, uprobe_multi_link
 
 _PACKET = 64  # bytes of the packet that measured programs are given; the kernel wants an Ethernet header at least
 KPROBE_MULTI = 42  # BPF_TRACE_KPROBE_MULTI, enum bpf_attach_type
@@ -100,6 +100,19 @@ class Runnable:
         check(lib().bpf_prog_test_run_opts(self.fd, options), "bpf_prog_test_run_opts", subject=self.name)
         return int(options.duration)
 
+    def attach_uprobes(self, places: Sequence[Uprobe]) -> Link:
+        """Run at many places of one file, by one link.
+
+        Args:
+            places: with offsets and without functions; file, process and kind are those of the first.
+
+        Raises:
+            LibbpfError: the file cannot be read, or an offset is no instruction; it is attached to none then.
+        """
+        first = places[0]
+        rows = [(place.offset, place.semaphore, place.cookie) for place in places]
+        return DescriptorLink(uprobe_multi_link(self.fd, first.path, rows, first.returns, max(first.pid, 0), self.name))
+
     def pin(self, path: Path) -> None:
         """Keep the program beyond this process, as a file in a bpffs.
 
@@ -114,6 +127,7 @@ class PinnedProgram(Runnable):
 
     def __init__(self, fd: int, name: str) -> None:
         self._fd, self.name = fd, name
+        self.for_uprobes = has_uprobe_multi()  # as it was loaded by the process that pinned it
 
     @property
     def fd(self) -> int:
@@ -302,19 +316,6 @@ class Program(Runnable):
         call = "bpf_program__set_expected_attach_type"
         check(lib().bpf_program__set_expected_attach_type(self._pointer, UPROBE_MULTI), call, subject=self.name)
         self.for_uprobes = True
-
-    def attach_uprobes(self, places: Sequence[Uprobe]) -> Link:
-        """Run at many places of one file, by one link.
-
-        Args:
-            places: with offsets and without functions; file, process and kind are those of the first.
-
-        Raises:
-            LibbpfError: the file cannot be read, or an offset is no instruction; it is attached to none then.
-        """
-        first = places[0]
-        rows = [(place.offset, place.semaphore, place.cookie) for place in places]
-        return DescriptorLink(uprobe_multi_link(self.fd, first.path, rows, first.returns, max(first.pid, 0), self.name))
 
     def _attach(self, call: str, *arguments: Any) -> Link:
         return Link(self._attached(call, *arguments))

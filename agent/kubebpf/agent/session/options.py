@@ -27,6 +27,7 @@ class Options:
         ring_bytes: of the ring buffer; None: as the config block says, else by this machine's memory.
         unsafe: attach where nobody knows that an instruction of a user program starts.
         purpose: what the session is for: to run the program, its test probes or its bench probes.
+        moving: probes of user programs are not looked for; `Session.moving` is told as their files come and go.
         traced: kprobes run as fentry and fexit here; the session sets it.
         max_events: that the programs may send in a second; None: no limit.
         btf: the kernel's type information, where /sys/kernel/btf/vmlinux is not there.
@@ -46,3 +47,4 @@ class Options:
     max_events: int | None = None
     btf: Path | None = None
     traced: bool = False
+    moving: bool = False

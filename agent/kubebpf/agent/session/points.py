@@ -47,12 +47,14 @@ class Node:
         tracefs: where tracefs is mounted.
         kprobes: whether the kernel has kprobes.
         process: of -p; None for all.
+        root: a process whose files are meant by the paths of user programs, where -p names none.
         unsafe: user programs may be probed where nobody knows that an instruction starts.
     """
 
     tracefs: Path = field(default_factory=lambda: _tracefs())
     kprobes: bool = field(default_factory=KPROBES.exists)
     process: int | None = None
+    root: int | None = None
     unsafe: bool = False
 
     @cached_property

@@ -30,6 +30,7 @@ from kubebpf.agent.libbpf.object import BpfObject, open_object
 from kubebpf.agent.libbpf.packets import PerfBuffer
 from kubebpf.agent.libbpf.program import Program
 from kubebpf.agent.libbpf.ring import RingBuffer
+from kubebpf.agent.libbpf.syscalls import has_uprobe_multi
 from kubebpf.agent.session import user
 from kubebpf.agent.session.alike import marked
 from kubebpf.agent.session.attach import PROVIDERS, Moment, attach_points, provider
@@ -39,8 +40,9 @@ from kubebpf.agent.session.errors import AttachError, MissingProbeError, NoProbe
 from kubebpf.agent.session.facts import check_parameters
 from kubebpf.agent.session.loaded import Loaded, loaded
 from kubebpf.agent.session.memory import can_preallocate
+from kubebpf.agent.session.moving import Moving, user_attaches
 from kubebpf.agent.session.options import Options, Purpose
-from kubebpf.agent.session.pins import Kept, Pins, announce_again
+from kubebpf.agent.session.pins import Kept, Pins, StalePinsError, announce_again
 from kubebpf.agent.session.points import Node, Point, Target, number
 from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of
 from kubebpf.compiler.artifact.artifact import Artifact
@@ -82,6 +84,7 @@ class Session:
 
     `exit` is set once a record of exit() was polled. `warnings` are the missing probes that `missing_probes=warn` passed over,
     and matches of a wildcard that could not be attached while others could. `points` are the places found, with their cookies.
+    `moving` holds the probes of user programs when `Options.moving` asks for it.
     """
 
     def __init__(self, artifact: Artifact, options: Options | None = None, node: Node | None = None) -> None:
@@ -98,6 +101,8 @@ class Session:
         self.exit: Exit | None = None
         self.warnings: list[MissingProbeError] = []
         self.points: list[Point] = []
+        self.moving: Moving | None = None
+        self._follows = user_attaches(self.manifest.attaches) if self.options.moving else []
         self._names = {attach.probe: attach.text for attach in self.manifest.attaches}
         self._reader = Reader(self.manifest)
         self._pending: list[bytes] = []
@@ -130,6 +135,7 @@ class Session:
                 self._ring = self._stack.enter_context(RingBuffer(self._loaded.maps[RING].fd))
             if PACKETS in opened.map_names:
                 self._receive(self._loaded.maps[PACKETS].fd)
+            self._follow(self._loaded)
             self._stack = self._stack.pop_all()
         return self
 
@@ -148,6 +154,8 @@ class Session:
             StalePinsError: they are not what the note says.
             LibbpfError: the ring buffer cannot be mapped.
         """
+        if self._follows and not has_uprobe_multi():
+            raise StalePinsError("this kernel attaches a pinned program to no user programs")
         with self._stack:
             held = self._stack.enter_context(pins.taken_up(kept, self.manifest))
             self.points = [point for point, _ in held.attached]
@@ -157,9 +165,14 @@ class Session:
             if PACKETS in held.maps:
                 self._receive(held.maps[PACKETS].fd)
             self._loaded = held
+            self._follow(held)
             announce_again(held.maps)
             self._stack = self._stack.pop_all()
         return self
+
+    def _follow(self, held: Loaded) -> None:
+        if self._follows:
+            self.moving = Moving(self._follows, held, self.options, set(self._names), self.manifest.config.max_probes)
 
     def pin(self, pins: Pins, note: Mapping[str, object]) -> None:
         """Let the session outlive this process, once it is started; `close` and `finish` still end it, `leave` does not.
@@ -250,6 +263,11 @@ class Session:
         if self._either is not None:
             return self._either.fileno()
         return self._ring.epoll_fd if self._ring else None
+
+    @property
+    def policy(self) -> str:
+        """What to do about missing probes: error, warn or ignore."""
+        return self.options.missing_probes or self.manifest.config.missing_probes
 
     @property
     def attached(self) -> int:
@@ -422,7 +440,7 @@ class Session:
                 missing.append(error)
         self._missing(missing)
         wanted = {attach.program for attach, *_ in found}
-        wanted |= {attach.program for attach in self.manifest.attaches if _moment(attach)}
+        wanted |= {attach.program for attach in self.manifest.attaches if _moment(attach) or attach in self._follows}
         for name in {attach.program for attach in self.manifest.attaches} - wanted:
             opened.programs[name].autoload = False  # some could not even be loaded without their place
         points = number(found, max((attach.probe for attach in self.manifest.attaches), default=-1) + 1)
@@ -437,6 +455,8 @@ class Session:
         if kind.moment or not self._wanted(attach):
             return []
         kind.prepare(attach, program)
+        if attach in self._follows:
+            return []
         found = marked(attach, list(kind.expand(attach, self.node)), self.node)
         kind.load_for(program, attach, [target for _, target in found], self.node)
         return [(attach, name, target) for name, target in found]
@@ -454,7 +474,7 @@ class Session:
         self.points = [point for point in self.points if point.cookie not in lost]
         if NAMES in opened.map_names:
             rows += user.names(self.points)
-        user.resize(opened, rows)
+        user.resize(opened, rows, self.manifest.config.max_probes if self._follows else 0)
         return rows
 
     def _attach_all(self, held: Loaded) -> None:
@@ -485,10 +505,9 @@ class Session:
         return [error for error in missing if error.probe not in names]
 
     def _missing(self, missing: Sequence[MissingProbeError]) -> None:
-        policy = self.options.missing_probes or self.manifest.config.missing_probes
-        if missing and policy == "error":
+        if missing and self.policy == "error":
             raise AttachError(missing)
-        if policy == "warn":
+        if self.policy == "warn":
             self.warnings += missing
 
     def _run(self, moment: str) -> None:

@@ -95,11 +95,11 @@ def names(points: Sequence[Point]) -> list[Row]:
     return [Row(NAMES, point.cookie, name.ljust(NAME_BYTES, b"\0")) for point, name in cut]
 
 
-def resize(opened: BpfObject, all_rows: Sequence[Row]) -> None:
-    """Before the load: give the maps room for the rows."""
+def resize(opened: BpfObject, all_rows: Sequence[Row], reserve: int = 0) -> None:
+    """Before the load: give the maps room for the rows, and for so many more."""
     for name in (NAMES, OPERANDS, SYMBOLS):
         if name in opened.map_names:
-            opened.set_max_entries(name, max(1, sum(row.map == name for row in all_rows)))
+            opened.set_max_entries(name, max(1, reserve + sum(row.map == name for row in all_rows)))
 
 
 def _operands(point: Point, reads: Sequence[int]) -> bytes:

@@ -1,0 +1,27 @@
+/* A program for the image of a container: for every byte on standard input it calls `sell` and passes its usdt probe once.
+ * Linked statically, so that one file is a whole image. */
+#include <unistd.h>
+
+#define PROBE(value) \
+    asm volatile("990: nop\n.pushsection .note.stapsdt,\"?\",\"note\"\n.balign 4\n.4byte 992f-991f, 994f-993f, 3\n" \
+                 "991: .asciz \"stapsdt\"\n992: .balign 4\n993: .8byte 990b, _.stapsdt.base, 0\n" \
+                 ".asciz \"shop\"\n.asciz \"sale\"\n.asciz \"-4@%[v]\"\n994: .balign 4\n.popsection\n" \
+                 ".ifndef _.stapsdt.base\n.pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n" \
+                 ".weak _.stapsdt.base\n.hidden _.stapsdt.base\n_.stapsdt.base: .space 1\n.size _.stapsdt.base, 1\n" \
+                 ".popsection\n.endif\n" ::[v] "r"(value))
+
+__attribute__((noinline, noclone)) int sell(int price) {
+    asm volatile("" ::: "memory");
+    PROBE(price);
+    return price;
+}
+
+int main(void) {
+    char byte;
+    (void)!write(1, "ready\n", 6);
+    while (read(0, &byte, 1) == 1) {
+        sell(byte);
+        (void)!write(1, "sold\n", 5);
+    }
+    return 0;
+}
