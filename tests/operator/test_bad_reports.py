@@ -89,7 +89,8 @@ def test_a_bad_report_is_left_out_and_named(name: str) -> None:
         report("a", maps=[scalar_count(3)], recent=[line("2026-11-22T11:59:00Z", "a")], observedAt="2026-11-22T11:59:30Z"),
         report("c", maps=[scalar_count(4)], recent=[line("2026-11-22T11:58:00Z", "c")], observedAt="2026-11-22T11:59:40Z"),
     ]
-    bad = report("b", **({"maps": [scalar_count(1000)]} | BAD[name]))
+    told: Json = {"maps": [scalar_count(1000)]} | BAD[name]
+    bad = report("b", **told)
     found = status([*good, bad])
     without = status(good, nodes="ac")
     assert found["results"] == without["results"] and found["results"]["text"] == "@: 7\n"
@@ -213,7 +214,8 @@ def test_time_series_merge_by_their_epoch(how: str, nodes: list[dict[int, list[i
     def interval(epoch: int, values: list[int]) -> Json:
         if how == "avg":
             return {"epoch": str(epoch), "value": str(sum(values)), "meta": str(len(values))}
-        combined = {"sum": sum, "min": min, "max": max}[how](values)
+        functions: dict[str, Callable[[list[int]], int]] = {"sum": sum, "min": min, "max": max}
+        combined = functions[how](values)
         return {"epoch": str(epoch), "value": str(combined), "meta": "0"}
 
     def whole(seen: dict[int, list[int]]) -> Json:
