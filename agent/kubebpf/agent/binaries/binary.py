@@ -11,6 +11,8 @@ Files are read lazily and once, as long as they do not change.
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
@@ -18,7 +20,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
-from elftools.common.exceptions import ELFError
+from elftools.common.exceptions import DWARFError, ELFError
+from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 
 from kubebpf.agent.binaries import debugfiles
@@ -30,6 +33,13 @@ _KEPT = 32  # parsed binaries
 _CODE, _LOAD = 1, "PT_LOAD"  # PF_X
 _MEMBER = "!/"
 _LOCAL_HEADER = 30  # bytes before name and extra field of a zip member (APPNOTE.TXT 4.3.7)
+
+
+# What the reader of ELF and DWARF raises for a damaged file, at any question: the file is a tenant's, and may be made so.
+DAMAGE = (
+    *(ELFError, DWARFError, ConstructError, struct.error, zlib.error, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, AssertionError, RecursionError, MemoryError),
+)
 
 
 class NotElfError(Exception):
@@ -176,7 +186,7 @@ def elf_of(stream: Stream | io.BytesIO, path: str) -> Any:
     """
     try:
         elf = ELFFile(cast("IO[bytes]", stream))
-    except ELFError as error:
+    except DAMAGE as error:
         raise NotElfError(f"{path} is not an ELF file: {error}") from error
     if elf.elfclass != 64 or not elf.little_endian:
         raise NotElfError(f"{path} is not a 64-bit ELF file")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kubebpf.agent.binaries import instructions, lines, usdt
-from kubebpf.agent.binaries.binary import Binary, NotElfError, binary
+from kubebpf.agent.binaries.binary import DAMAGE, Binary, NotElfError, binary
 from kubebpf.agent.binaries.files import NoFileError, files
 from kubebpf.agent.binaries.tables import Symbol
 from kubebpf.agent.libbpf.demangle import NoDemanglerError
@@ -60,6 +60,9 @@ def _everywhere(attach: Attach, node: Node, look: _In, nothing: str) -> Iterator
         except (OSError, NotElfError, NoDemanglerError) as error:
             if not several or isinstance(error, NoDemanglerError):
                 raise MissingProbeError(attach.text, str(error)) from error
+        except DAMAGE as error:
+            if not several:
+                raise MissingProbeError(attach.text, f"{shown} is damaged: {error}") from error
     if not any_:
         where = path if several else found[0][0]
         raise MissingProbeError(attach.text, f"{nothing} in {where}")

@@ -25,6 +25,8 @@ _BUILD_ID = 3  # NT_GNU_BUILD_ID
 _MINI_BYTES = 64 << 20  # of a .gnu_debugdata section, unpacked
 _SECTIONS, _SEGMENTS = 1 << 16, 1 << 12  # more than linkers make
 
+_DAMAGE = (struct.error, IndexError, ValueError, OverflowError)  # what numbers that point elsewhere lead to
+
 Buffer = Any  # bytes or mmap
 
 
@@ -58,7 +60,7 @@ class Image:
         try:
             self._sections = self._read_sections()
             self._segments = self._read_segments()
-        except (struct.error, IndexError, ValueError) as error:
+        except _DAMAGE as error:
             raise BadImageError(str(error)) from error
 
     def address(self, offset: int) -> int | None:
@@ -98,7 +100,17 @@ class Image:
         return not any(section.type == _SYMTAB for section in self._sections)
 
     def symbols(self) -> Symbols:
-        """All functions: the full table, the one that the dynamic linker uses, and the compressed one of some distributions."""
+        """All functions: the full table, the one that the dynamic linker uses, and the compressed one of some distributions.
+
+        Raises:
+            BadImageError: a table is damaged.
+        """
+        try:
+            return self._all_symbols()
+        except _DAMAGE as error:
+            raise BadImageError(str(error)) from error
+
+    def _all_symbols(self) -> Symbols:
         rows, texts = [], []
         for section in self._sections:
             if section.type in (_SYMTAB, _DYNSYM) and section.link < len(self._sections):

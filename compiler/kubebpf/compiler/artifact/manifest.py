@@ -252,7 +252,7 @@ class Manifest:
             if data["version"] != 1:
                 raise ManifestError(f"this manifest has version {data['version']}, and version 1 is read here")
             return _manifest(data)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ManifestError(f"not a kubebpf manifest: {error!r}") from error
 
 
