@@ -18,6 +18,7 @@ from kubebpf.operator.results import size_of
 from kubebpf.operator.status import GRACE, Artifact, Facts, Outcome, Refused, desired_status, next_look
 from kubebpf.operator.tally import take
 from support.binaries import REPOSITORY
+from support.kstatus import kstatus
 from support.traces import DIGEST, a_map, node, report, scalar_count, trace
 
 Json = dict[str, Any]
@@ -48,23 +49,6 @@ def status(*args: Any, **kwargs: Any) -> Json:
 
 def conditions(found: Json) -> dict[str, Json]:
     return {row["type"]: row for row in found["conditions"]}
-
-
-def kstatus(body: Json) -> str:
-    """What sigs.k8s.io/cli-utils makes of a custom resource (pkg/kstatus/status/generic.go)."""
-    found = body.get("status", {})
-    rows = {row["type"]: row["status"] for row in found.get("conditions", [])}
-    if body["metadata"].get("deletionTimestamp"):
-        return "Terminating"
-    if "observedGeneration" in found and found["observedGeneration"] != body["metadata"]["generation"]:
-        return "InProgress"
-    if rows.get("Reconciling") == "True":
-        return "InProgress"
-    if rows.get("Stalled") == "True":
-        return "Failed"
-    if "Ready" in rows and rows["Ready"] != "True":
-        return "InProgress"
-    return "Current"
 
 
 def ended(code: int | None = None, **more: Any) -> list[Json]:
@@ -116,6 +100,25 @@ def test_a_situation_and_what_kstatus_makes_of_it(name: str) -> None:
     rows = conditions(body["status"])
     assert (rows["Ready"]["status"], rows["Ready"]["reason"]) == (ready, reason)
     assert kstatus(body) == verdict
+
+
+def test_an_object_that_the_operator_has_not_seen_yet_is_the_only_current_one_by_default() -> None:
+    """kstatus knows nothing better of an object without a status: so the first write comes at the first sight, before compiling."""
+    body = trace()
+    assert kstatus(body) == "Current"
+    body["status"] = status(body, [], outcome=None)
+    assert kstatus(body) == "InProgress"
+    body["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+    assert kstatus(body) == "Terminating"
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_a_change_of_the_spec_is_in_progress_until_the_operator_has_seen_it(name: str) -> None:
+    spec, reports, nodes, outcome, *_ = SITUATIONS[name]
+    body = trace(**spec)
+    body["status"] = status(body, reports, nodes, outcome)
+    body["metadata"]["generation"] += 1
+    assert kstatus(body) == "InProgress"
 
 
 @pytest.mark.parametrize("name", SITUATIONS)

@@ -59,8 +59,15 @@ class AgentProcess(Server):
 
     def resident_mib(self) -> float:
         """Resident memory."""
+        return self._memory("VmRSS")
+
+    def peak_mib(self) -> float:
+        """The most that its resident memory was."""
+        return self._memory("VmHWM")
+
+    def _memory(self, name: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        return int(status.split(f"{name}:")[1].split()[0]) / 1024
 
 
 class Agents:

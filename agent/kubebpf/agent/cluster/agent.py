@@ -40,6 +40,8 @@ from kubebpf.agent.pods.directory import PodDirectory
 log = logging.getLogger(__name__)
 
 LAST_WRITES_SECONDS = 10.0
+# A report that took d seconds to make is not made again before this times d: at most a tenth of a core for a trace's maps.
+READING_SHARE = 9.0
 # An event may come once in a while that no timer announced; nothing waits longer than this.
 LONGEST_SLEEP = 60.0
 
@@ -456,9 +458,12 @@ class Agent:
         self._loader.submit(self._load, part.trace, live.identity, afresh=True)
 
     def _report(self, part: Part, live: Live, phase: Phase, reason: str = "") -> None:
+        began = time.monotonic()
         self._write(part, live.state(phase, reason))
+        took = time.monotonic() - began
         interval = interval_seconds(part.trace.interval, self._known.reports_of_cluster())
-        part.postpone(time.monotonic(), interval)
+        # A map of a million keys takes seconds to read: it may not take the node's other traces along.
+        part.postpone(time.monotonic(), max(interval, READING_SHARE * took))
 
     def _write(self, part: Part, state: State) -> None:
         trace = part.trace
