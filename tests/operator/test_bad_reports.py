@@ -201,6 +201,7 @@ def test_the_merge_is_what_one_machine_would_have_counted(kind: str, nodes: list
     assert merged == entries(together)
 
 
+COMBINED: dict[str, Callable[[list[int]], int]] = {"sum": sum, "min": min, "max": max}
 series = st.lists(st.dictionaries(st.integers(1000, 1010), st.lists(numbers, min_size=1, max_size=4)), min_size=1, max_size=5)
 
 

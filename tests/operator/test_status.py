@@ -102,8 +102,8 @@ def test_a_situation_and_what_kstatus_makes_of_it(name: str) -> None:
     assert kstatus(body) == verdict
 
 
-def test_an_object_that_the_operator_has_not_seen_yet_is_the_only_current_one_by_default() -> None:
-    """kstatus knows nothing better of an object without a status: so the first write comes at the first sight, before compiling."""
+def test_a_new_object_is_not_current_once_it_was_seen() -> None:
+    """kstatus takes an object without a status for current: so the first write comes at the first sight."""
     body = trace()
     assert kstatus(body) == "Current"
     body["status"] = status(body, [], outcome=None)
