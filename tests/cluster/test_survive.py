@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.agents import Agents, change, counts, delete, publish, report_of, set_status
+from support.agents import AgentProcess, Agents, change, counts, delete, publish, report_of, set_status
 from support.bpfstate import everything, held_by, pinned_below, pins
 from support.chart import System
 from support.controlplane import ControlPlane, Object
@@ -152,3 +153,55 @@ def test_what_no_trace_needs_any_more_is_removed_at_the_start(
     assert stranger.is_dir()
     stranger.rmdir()
     agent.check()
+
+
+BUSY = "tracepoint:syscalls:sys_enter_getppid { $i = 0; while ($i < 2000) { @x[$i] = $i; $i++; } @n = count(); }"
+
+
+def test_limits_of_processor_time_and_memory_detach_a_trace(
+    cluster: ControlPlane, pods: Pods, agents: Agents, namespace: str
+) -> None:
+    pods.node(NODE, {})
+    pod = pods.create("api-0", namespace=namespace, node=NODE)
+    agent = agents.start(NODE)
+    busy = compiled(BUSY, scoped=True, header="context").elf
+    many = compiled("config = { max_map_keys=4000000 } " + BUSY, scoped=True, header="context").elf
+    limited = publish(cluster, namespace, "limited", busy, limits={"maxCPUPercent": "500m"}, **FAST)
+    modest = publish(cluster, namespace, "modest", counting(), limits={"maxCPUPercent": 90}, **FAST)
+    large = publish(cluster, namespace, "large", many, **FAST)
+    status = reported(cluster, large, lambda s: s["phase"] == "Failed")
+    assert status["reason"] == "MemoryLimitExceeded"
+    assert "64.0 MiB are left" in status["message"] and "largest is @x" in status["message"]
+    for trace in (limited, modest):
+        reported(cluster, trace, lambda s: s["phase"] == "Attached" and s.get("reason") is None)
+    assert counts_time(agent)
+    make_calls(3, pod)
+    load = Workload.start("--getppid", 100_000_000, pod=pod)
+    load.begin()
+    try:
+        status = reported(cluster, limited, lambda s: s["phase"] == "Failed", timeout=30)
+    finally:
+        load.process.kill()
+        load.process.wait()
+    print(status["message"])
+    assert status["reason"] == "CPULimitExceeded" and "limits.maxCPUPercent is 0.5" in status["message"]
+    modest_now = reported(cluster, modest, lambda s: s["phase"] == "Attached")
+    assert counts_time(agent)
+    # The next agent does not start it again either; a new generation does.
+    agent.kill()
+    agent.start()
+    make_calls(1, pod)
+    reported(cluster, modest, lambda s: s["phase"] == "Attached" and total(s) > total(modest_now))
+    assert reported(cluster, limited, lambda s: s["phase"] == "Failed")["reason"] == "CPULimitExceeded"
+    changed = change(cluster, limited, busy, limits={"maxCPUPercent": 100})
+    reported(cluster, changed, lambda s: s["generation"] == 2 and s["phase"] == "Attached")
+    for trace in (limited, modest, large):
+        delete(cluster, trace)
+    eventually(lambda: not held_by(agent.pid).prog, timeout=20)
+    assert not counts_time(agent)
+    agent.check()
+
+
+def counts_time(agent: AgentProcess) -> bool:
+    """Whether an agent has the kernel count run times."""
+    return any("bpf-stats" in str(fd.readlink()) for fd in Path(f"/proc/{agent.pid}/fd").iterdir() if fd.is_symlink())

@@ -20,6 +20,7 @@ from kubernetes.config import ConfigException
 
 from kubebpf.agent.cluster.agent import Agent, Settings
 from kubebpf.agent.cluster.api import Api
+from kubebpf.agent.cluster.cost import NODE_MIB, TRACE_MIB
 from kubebpf.agent.cluster.pinned import DEFAULT
 from kubebpf.agent.cluster.report import Line
 from kubebpf.agent.cluster.trace import TraceName
@@ -49,6 +50,8 @@ def run(
     packet_folder: Path | str | None = None,
     packet_mib: int = 64,
     pins: Path | str | None = DEFAULT,
+    trace_memory_mib: int = TRACE_MIB,
+    node_memory_mib: int = NODE_MIB,
     log_format: str = "text",
     log_level: str = "INFO",
 ) -> int:
@@ -65,6 +68,7 @@ def run(
         packet_folder: where files of skboutput() are kept, in a folder for each trace; None: nowhere.
         packet_mib: how many MiB such a file has at most.
         pins: a folder in a bpffs where traces are pinned, so that the next agent takes them up; None or "": nowhere.
+        trace_memory_mib, node_memory_mib: that the maps of one trace, and of all, may take; 0: no limit.
         log_format: text or json.
 
     Returns:
@@ -87,6 +91,8 @@ def run(
         lambda name, line: print_line(name, node_name, line),
         files,
         Path(pins) if pins and str(pins) else None,
+        trace_memory_mib,
+        node_memory_mib,
     )
     _serve(Agent(settings, api, directory), directory)
     return 0

@@ -105,6 +105,12 @@ def operator(**options: Any) -> int:
     metavar="FOLDER",
     help="In a bpffs: traces outlive the agent here, and the next one takes them up. An empty one: nowhere.",
 )
+@click.option(
+    "--trace-memory-mib", type=click.IntRange(0), default=64, show_default=True, help="For the maps of a trace; 0: no limit."
+)
+@click.option(
+    "--node-memory-mib", type=click.IntRange(0), default=512, show_default=True, help="For the maps of all traces; 0: no limit."
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", default="INFO", show_default=True)
 def agent(**options: Any) -> int:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError
 from kubebpf.agent.cluster.containers import Looked, Request, look
+from kubebpf.agent.cluster.cost import MIB, NODE_MIB, TRACE_MIB, Budget, CpuLimitError, Statistics
 from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
 from kubebpf.agent.cluster.known import NAMESPACES, Known, resources
 from kubebpf.agent.cluster.live import Live, Surroundings, attach, close_quietly, leave_quietly, why
@@ -58,6 +59,7 @@ class Settings:
         on_line: gets every printed line.
         files: that cat() may read.
         pins: a folder in a bpffs where sessions are pinned, so that the next agent takes them up; None: nowhere.
+        trace_mib, node_mib: MiB that the maps of one trace, and of all, may take; 0: no limit.
     """
 
     node: str
@@ -67,6 +69,8 @@ class Settings:
     on_line: Callable[[TraceName, Line], None] = lambda name, line: None
     files: Files = NONE
     pins: Path | None = None
+    trace_mib: int = TRACE_MIB
+    node_mib: int = NODE_MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,10 @@ class Seen:
     error: Exception | None = None
 
 
+# What cost too much once is not tried again, until the trace changes.
+_FINAL = {("Failed", CpuLimitError.reason)}
+
+
 class Agent:
     """See the module.
 
@@ -102,7 +110,9 @@ class Agent:
         self._objects = Objects(api, settings.namespace)
         self._trust = Trust(api, settings.namespace, settings.trusted_keys)
         self._pinned = Pinned(settings.pins, settings.node)
-        self._here = Surroundings(directory, settings.node, settings.files, self._pinned)
+        self._statistics = Statistics()
+        self._budget = Budget(settings.trace_mib * MIB, settings.node_mib * MIB)
+        self._here = Surroundings(directory, settings.node, settings.files, self._pinned, budget=self._budget)
         self._swept = False
         self._writer = ReportWriter(api)
         # One: programs are verified one after the other anyhow, and a node has other work to do.
@@ -180,6 +190,8 @@ class Agent:
             yield part.due
             if part.live.followed is not None and (look_at := part.live.followed.alarm) is not None:
                 yield look_at
+            if part.live.meter is not None:
+                yield part.live.meter.due
             end = ends_at(part.trace, part.live.started_at)
             if end is not None:
                 yield now + max(0.0, (end - datetime.now(UTC)).total_seconds())
@@ -230,10 +242,13 @@ class Agent:
 
     def _tick_live(self, part: Part, live: Live, now: float) -> None:
         self._look(live, now)
+        if live.meter is not None and now >= live.meter.due:
+            live.look_at_cpu()
         end = ends_at(part.trace, live.started_at)
         if end is not None and end <= datetime.now(UTC):
             self._complete(part, live)
         elif now >= part.due:
+            self._budget.take(live.identity.uid, live.memory(self._budget.limit_of(live.identity.uid)))
             self._report(part, live, "Attached")
 
     # -- from the wish to the deed
@@ -267,8 +282,9 @@ class Agent:
     def _completed_before(self, part: Part, identity: Identity) -> bool:
         """An agent that was started again must not run again what has ended here."""
         status = (self._known.report(part.trace.name.uid) or {}).get("status") or {}
-        told = (status.get("phase"), status.get("generation"), status.get("digest"))
-        return told == ("Completed", identity.generation, identity.digest)
+        if (status.get("generation"), status.get("digest")) != (identity.generation, identity.digest):
+            return False
+        return status.get("phase") == "Completed" or (status.get("phase"), status.get("reason")) in _FINAL
 
     def _stop_here(self, part: Part, reason: str, keep: bool) -> None:
         part.loading = None
@@ -341,6 +357,9 @@ class Agent:
         part.backoff.reset()
         log.info("%s: %s %d probes", part.trace.name, "took up" if live.adopted else "attached", live.session.attached)
         self._loader.submit(self._pinned.keep_only, live.identity.uid, live.id)
+        self._budget.take(live.identity.uid, live.memory(None))
+        if live.trace.max_cpu is not None:
+            live.measure(self._statistics.watch(live.id))
         if live.adopted:
             live.recall(self._known.recent(part.trace.name.uid))
         live.sync_scope(self._directory.pods(), self._known.namespaces)
@@ -417,13 +436,19 @@ class Agent:
         if live.session.epoll_fd is not None and live.session.epoll_fd in self._selector.get_map():
             self._selector.unregister(live.session.epoll_fd)
         part.live = None
+        self._release(live)
         # Closing waits for the kernel's grace periods; nothing of it concerns the loop.
         self._loader.submit(close_quietly, live)
+
+    def _release(self, live: Live) -> None:
+        self._budget.give_back(live.identity.uid)
+        self._statistics.release(live.id)
 
     def _leave(self, part: Part, live: Live) -> None:
         """This agent ends, the trace does not: what is pinned counts on, for the next agent to take up."""
         self._report(part, live, "Attached" if live.pinned else "Pending", "AgentStopped")
         part.live = None
+        self._release(live)
         self._loader.submit(leave_quietly, live)
 
     # -- scope and reports

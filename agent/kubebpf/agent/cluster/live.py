@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from kubebpf.agent.cluster.containers import MISSING, Followed, Looked, Request, look
+from kubebpf.agent.cluster.cost import Budget, Meter
 from kubebpf.agent.cluster.desired import Identity
 from kubebpf.agent.cluster.identity import Identities
 from kubebpf.agent.cluster.lines import ClusterResolver, Lines
@@ -32,6 +34,7 @@ from kubebpf.agent.output.files import Files
 from kubebpf.agent.pods.cgroups import CgroupId
 from kubebpf.agent.pods.directory import PodDirectory
 from kubebpf.agent.session.errors import SessionError
+from kubebpf.agent.session.memory import check_memory
 from kubebpf.agent.session.moving import user_attaches
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.pins import Kept, Pins, StalePinsError
@@ -62,6 +65,8 @@ class Live:
         self.exit_code: int | None = None
         self.id = uuid.uuid4().hex
         self.adopted = self.pinned = False
+        self.meter: Meter | None = None
+        self.unwatched = False  # it has a limit of processor time, and nobody counts that
         self._resolver = ClusterResolver(session.manifest, identities)
         # Loading was refused unless this agent and the trace allow unsafe helpers.
         self._lines = Lines(session, self._resolver, identities, allow_unsafe=trace.allow_unsafe, files=files.of(_folder(trace)))
@@ -189,7 +194,37 @@ class Live:
             return "ScopeFull", "more pods are selected than the object has room for: some are not counted"
         if self.followed is not None and self.session.moving is not None and not self._chosen.reason:
             return self.followed.remark(self.session.moving)
+        if self.unwatched and not self._chosen.reason:
+            lacking = "the agent needs CAP_SYS_ADMIN for that, or the node kernel.bpf_stats_enabled=1"
+            return "CPULimitUnwatched", f"limits.maxCPUPercent is not kept here, because run times are not counted: {lacking}"
         return self._chosen.reason, self._chosen.message
+
+    # -- cost
+
+    def measure(self, counted: bool) -> None:
+        """Watch the limit of processor time from now on; `counted`: whether the kernel counts it."""
+        if self.trace.max_cpu is not None and counted:
+            self.meter = Meter(self.trace.max_cpu, self.session.run_time_ns(), time.monotonic())
+        self.unwatched = self.trace.max_cpu is not None and not counted
+
+    def look_at_cpu(self) -> None:
+        """To be called when the meter's time has come.
+
+        Raises:
+            CpuLimitError: the programs take too much.
+        """
+        if self.meter is not None:
+            self.meter.look(self.session.run_time_ns(), time.monotonic())
+
+    def memory(self, limit: int | None) -> int:
+        """The bytes of all maps now.
+
+        Raises:
+            MemoryLimitError: they are more than the limit.
+        """
+        taken = self.session.memory()
+        check_memory(taken, limit)
+        return sum(taken.values())
 
     def _missed(self) -> int:
         return sum(program.info.recursion_misses for program in self.session.loaded.programs.values() if program.autoload)
@@ -244,6 +279,7 @@ class Surroundings:
         files: that cat() may read.
         pinned: where it is pinned.
         namespaces: labels of all; None when they are not known.
+        budget: of the memory for maps.
     """
 
     directory: PodDirectory
@@ -251,6 +287,7 @@ class Surroundings:
     files: Files
     pinned: Pinned
     namespaces: Namespaces | None = None
+    budget: Budget = field(default_factory=Budget)
 
 
 def attach(trace: Trace, identity: Identity, artifact: Artifact, here: Surroundings, afresh: bool = False) -> Live:
@@ -263,7 +300,7 @@ def attach(trace: Trace, identity: Identity, artifact: Artifact, here: Surroundi
         SessionError, LibbpfError, LibbpfMissingError: see `why`.
     """
     moving = trace.selects_pods and bool(user_attaches(artifact.manifest.attaches))
-    options = _options(trace, artifact, here.directory, moving)
+    options = replace(_options(trace, artifact, here.directory, moving), memory_bytes=here.budget.limit_of(identity.uid))
     for pins, kept in here.pinned.newest(identity) if not afresh else ():
         try:
             return _adopted(
@@ -297,6 +334,7 @@ def _started(trace: Trace, identity: Identity, session: Session, here: Surroundi
         request = live.request()
         looked = look(request) if request else None
         session.start()
+        here.budget.take(identity.uid, live.memory(session.options.memory_bytes))
         live.pin(here.pinned)
         if looked is not None:
             live.take(looked)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NewType
 
+from kubebpf.agent.cluster.cost import percent
 from kubebpf.agent.cluster.selector import Selector
 from kubebpf.agent.cluster.target import PodTarget
 
@@ -57,6 +58,7 @@ class Trace:
         duration: seconds; None: no end.
         interval: seconds between two reports.
         max_events: events a second that print.
+        max_cpu: percent of one CPU that its programs may take.
         desired_nodes: how many nodes it runs on, as the operator counted.
     """
 
@@ -81,6 +83,7 @@ class Trace:
     top: int = DEFAULT_TOP
     recent_lines: int = DEFAULT_RECENT
     max_events: int | None = None
+    max_cpu: float | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
     finished: bool = False
@@ -135,6 +138,7 @@ class Trace:
             top=report.get("top", DEFAULT_TOP),
             recent_lines=report.get("recentLines", DEFAULT_RECENT),
             max_events=(spec.get("limits") or {}).get("maxEventsPerSecond"),
+            max_cpu=percent((spec.get("limits") or {}).get("maxCPUPercent")),
             started_at=parse_time(times.get("startedAt")),
             completed_at=parse_time(times.get("completedAt")),
             finished=_holds(status, "Succeeded", generation),

@@ -176,3 +176,12 @@ def _print(level: int, template: Any, arguments: Any) -> int:
     if level < _DEBUG_LEVEL and _listeners.stack:
         _listeners.stack[-1].lines.append((level, line))
     return 0
+
+
+def count_run_time() -> int:
+    """Have the kernel count how long BPF programs run, until the descriptor that this returns is closed.
+
+    Raises:
+        LibbpfError: EPERM without CAP_SYS_ADMIN; EINVAL before Linux 5.8.
+    """
+    return check(lib().bpf_enable_stats(0), "bpf_enable_stats")  # BPF_STATS_RUN_TIME

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,17 @@ from kubebpf.agent.libbpf.program import Program
 from kubebpf.agent.libbpf.verifier import refused
 
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, include/uapi/linux/bpf.h
+
+
+@dataclass(frozen=True, slots=True)
+class MapShape:
+    """A map before the load: enum bpf_map_type, sizes in bytes, and whether its memory is taken at the load."""
+
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    preallocated: bool
 
 
 class BpfObject:
@@ -54,6 +66,10 @@ class BpfObject:
         if start == ffi.NULL:
             raise KeyError(f"{name} has no initial value")
         return memoryview(ffi.buffer(start, size[0]))
+
+    def shapes(self) -> dict[str, MapShape]:
+        """What its maps are to be."""
+        return {name: _shape(pointer) for name, pointer in self._maps.items()}
 
     def set_max_entries(self, name: str, entries: int) -> None:
         """Resize a map before `load`; of a ring buffer, in bytes: a power of two and whole pages.
@@ -113,6 +129,17 @@ class BpfObject:
         while item != ffi.NULL:
             yield item
             item = getattr(lib(), function)(self._pointer, item)
+
+
+def _shape(pointer: Any) -> MapShape:
+    library = lib()
+    return MapShape(
+        int(library.bpf_map__type(pointer)),
+        int(library.bpf_map__key_size(pointer)),
+        int(library.bpf_map__value_size(pointer)),
+        int(library.bpf_map__max_entries(pointer)),
+        not int(library.bpf_map__map_flags(pointer)) & NO_PREALLOC,
+    )
 
 
 @contextmanager

@@ -103,3 +103,22 @@ class AttachError(SessionError):
     def __init__(self, missing: Sequence[MissingProbeError]) -> None:
         self.missing = tuple(missing)
         super().__init__("; ".join(map(str, missing)))
+
+
+class MemoryLimitError(SessionError):
+    """The maps take more memory than they may.
+
+    Args:
+        taken, limit: bytes, of all maps.
+        largest: the name of the largest map.
+        its: bytes that it takes.
+    """
+
+    reason = "MemoryLimitExceeded"
+
+    def __init__(self, taken: int, limit: int, largest: str, its: int) -> None:
+        mib = 1 << 20
+        super().__init__(
+            f"the maps take {taken / mib:.1f} MiB, and {limit / mib:.1f} MiB are left for this trace here; the largest is "
+            f"{largest} with {its / mib:.1f} MiB: a smaller max_map_keys in the config block, or fewer maps, need less"
+        )

@@ -30,6 +30,7 @@ class Options:
         moving: probes of user programs are not looked for; `Session.moving` is told as their files come and go.
         traced: kprobes run as fentry and fexit here; the session sets it.
         max_events: that the programs may send in a second; None: no limit.
+        memory_bytes: that the maps may take as soon as they are loaded; None: no limit.
         btf: the kernel's type information, where /sys/kernel/btf/vmlinux is not there.
     """
 
@@ -45,6 +46,7 @@ class Options:
     unsafe: bool = False
     purpose: Purpose = "run"
     max_events: int | None = None
+    memory_bytes: int | None = None
     btf: Path | None = None
     traced: bool = False
     moving: bool = False

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from kubebpf.agent.libbpf.info import map_memory, program_info
 from kubebpf.agent.libbpf.object import BpfObject, open_object
 from kubebpf.agent.libbpf.packets import PerfBuffer
 from kubebpf.agent.libbpf.program import Program
@@ -39,7 +40,7 @@ from kubebpf.agent.session.counters import Counters, read_sites
 from kubebpf.agent.session.errors import AttachError, MissingProbeError, NoProbesError, TooManyProbesError
 from kubebpf.agent.session.facts import check_parameters
 from kubebpf.agent.session.loaded import Loaded, loaded
-from kubebpf.agent.session.memory import can_preallocate
+from kubebpf.agent.session.memory import allot
 from kubebpf.agent.session.moving import Moving, user_attaches
 from kubebpf.agent.session.options import Options, Purpose
 from kubebpf.agent.session.pins import Kept, Pins, StalePinsError, announce_again
@@ -371,6 +372,17 @@ class Session:
         source = self._held().maps.get(SITES)
         return read_sites(self.manifest.sites, source) if source else Counters()
 
+    def memory(self) -> dict[str, int]:
+        """The bytes that each map takes now, by the name in the text where it has one."""
+        names = {schema.symbol: schema.name for schema in self.manifest.maps}
+        return {names.get(name, name): map_memory(found.fd) for name, found in self._held().maps.items()}
+
+    def run_time_ns(self) -> int:
+        """How long the programs have run, on all CPUs, while the kernel counted it."""
+        held = self._held()
+        programs = [program.info for program in held.programs.values() if program.autoload]
+        return sum(info.run_time_ns for info in [*programs, *map(program_info, held.clones)])
+
     def scope_add(self, cgroup: int) -> None:
         """Count events of a cgroup from now on.
 
@@ -409,9 +421,7 @@ class Session:
     def _prepare(self, opened: BpfObject) -> None:
         if RING in opened.map_names and (size := self._ring_bytes()):
             opened.set_max_entries(RING, size)
-        for schema in self.manifest.maps:
-            if can_preallocate(schema):
-                opened.preallocate(schema.symbol)
+        allot(opened, self.manifest, self.options.memory_bytes)
         self.points = self._find(opened)
         self._rows = self._tell(opened)
         self._names |= {point.cookie: point.name for point in self.points}
