@@ -25,6 +25,7 @@ class Link:
 
     def __init__(self, pointer: Any) -> None:
         self._pointer = pointer
+        self._ends: Path | None = None  # a pin that goes with the link
 
     @classmethod
     def open(cls, path: Path) -> Link:
@@ -72,17 +73,19 @@ class Link:
         finally:
             os.close(reader)
 
-    def pin(self, path: Path) -> None:
-        """Let the link outlive this process.
+    def pin(self, path: Path, ends: bool = False) -> None:
+        """Let others find the link; it outlives this process.
 
         Args:
             path: a file to make in a bpffs.
+            ends: remove the file when the link is closed here.
 
         Raises:
             LibbpfError: it exists, or its folder is not in a bpffs.
         """
         with messages() as said:
             check(lib().bpf_link__pin(self._alive(), str(path).encode()), "bpf_link__pin", said, str(path))
+        self._ends = path if ends else None
 
     def unpin(self) -> None:
         """Remove its pin."""
@@ -98,6 +101,8 @@ class Link:
         """Give the link up; without a pin the program stops here. A second call does nothing."""
         pointer, self._pointer = self._pointer, ffi.NULL
         if pointer != ffi.NULL:
+            if self._ends:
+                self._ends.unlink(missing_ok=True)
             lib().bpf_link__destroy(pointer)
 
     def abandon(self) -> None:
@@ -143,8 +148,8 @@ class DescriptorLink(Link):
         """As Link.detach."""
         check(lib().bpf_link_detach(self.fd), "bpf_link_detach")
 
-    def pin(self, path: Path) -> None:
-        """As Link.pin."""
+    def pin(self, path: Path, ends: bool = False) -> None:
+        """As Link.pin, but the file stays."""
         check(lib().bpf_obj_pin(self.fd, str(path).encode()), "bpf_obj_pin", subject=str(path))
         self._pin = path
 

@@ -7,6 +7,7 @@ fexit programs 5.19, in raw_tp and tp_btf programs 6.10).
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -182,11 +183,15 @@ class Program(Runnable):
 
         Args:
             name: of the function or tracepoint.
-            program: the descriptor of the BPF program that has the function; 0 for the kernel and its modules.
+            program: a descriptor of the BPF program that has the function, which stays the caller's; 0 for the kernel and its
+                modules.
 
         Raises:
             LibbpfError: there is no such thing in BTF, or the program is loaded already.
         """
+        if program:  # libbpf notes the number alone, until the load
+            program = os.dup(program)
+            weakref.finalize(self, os.close, program)
         with messages() as said:
             result = lib().bpf_program__set_attach_target(self._pointer, program, name.encode())
             check(result, "bpf_program__set_attach_target", said, name)

@@ -166,7 +166,7 @@ def _iterator(program: Program, point: Point, options: Options) -> Iterator[Link
     link = program.attach_iter()
     yield link
     if name := str(point.target.get("pin", "")):
-        link.pin(BPFFS / name)
+        link.pin(BPFFS / name, ends=True)
 
 
 def _sampled(program: Program, point: Point, event: PerfEvent, options: Options) -> Iterator[Link]:

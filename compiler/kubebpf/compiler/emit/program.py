@@ -23,6 +23,7 @@ from kubebpf.compiler.emit.statements import block, statement
 from kubebpf.compiler.options import CompileOptions, Settings
 from kubebpf.compiler.syntax.span import Source
 from kubebpf.compiler.types import typed
+from kubebpf.compiler.types.model import Field, Struct
 from kubebpf.compiler.types.walk import bodies, walk
 
 # How many levels of the cgroup tree between the lowest and the highest pod cgroup the predicate looks at: QoS classes make one
@@ -148,6 +149,8 @@ def _body(code: Code, probe: typed.Probe) -> str:
         f.place(going_on)
     if code.module.options.scoped and probe.target.provider.scoped:
         _scope_predicate(code)
+    if element := probe.target.provider.element(probe.target):
+        _unless_at_end(code, element)
     f.place(f.label("start"))
     start, prologue = f.position, f.location
     if probe.predicate is not None:
@@ -191,6 +194,18 @@ def _scope_predicate(code: Code) -> None:
         f.place(following)
     f.jump(code.leave)
     f.place(inside)
+
+
+def _unless_at_end(code: Code, way: Sequence[tuple[Struct, Field]]) -> None:
+    """Leave when an iterator is called once more, at its end, without an element."""
+    f = code.f
+    going_on = f.label("element")
+    place = f.parameter
+    for struct, field in way:
+        place = code.module.relocations.member(f, place, struct, field)
+    element = f.load("ptr", place, align=8)
+    f.branch(f.compare("ne", element, NULL), going_on, code.leave)
+    f.place(going_on)
 
 
 def _in_scope(code: Code, cgroup: Operand, yes: Label, no: Label) -> None:

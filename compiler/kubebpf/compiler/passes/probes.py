@@ -3,12 +3,14 @@ differ."""
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from kubebpf.compiler.complaints.base import Note
+from kubebpf.compiler.complaints.base import Complaint, Note, Report
 from kubebpf.compiler.complaints.probes import NameTwice, NoAttachPoints, ProbeRemoved
+from kubebpf.compiler.kernel import perf
 from kubebpf.compiler.passes.choices import condition
 from kubebpf.compiler.probes.record import Context, Provider, Target
 from kubebpf.compiler.probes.registry import PROVIDERS
@@ -32,9 +34,42 @@ def type_probe(t: Typing, node: tree.Probe) -> list[typed.Probe]:
 
 
 def check_attach_point(t: Typing, node: tree.AttachPoint) -> list[Target | None]:
-    """The attach point as its provider understands it, or None after a diagnostic; one for each provider that a wildcard in
-    its name stands for: `t*point:sched:sched_switch`."""
-    return [provider.check(t, replace(node, provider=provider.name)) for provider in providers_of(node)]
+    """The attach point as its provider understands it, or None after a diagnostic. A wildcard over providers stands for every one
+    that the rest makes sense for.
+
+    t*point:sched:sched_switch     tracepoint:sched:sched_switch
+    *ware:*                        every event of software and hardware
+    """
+    providers = providers_of(node)
+    if "*" not in node.provider:
+        return [provider.check(t, node) for provider in providers]
+    found: list[Target] = []
+    said: list[Complaint] = []
+    absent = 0
+    for provider in providers:
+        for point in _events(replace(node, provider=provider.name)):
+            trial = copy(t)
+            trial.report = Report(t.report.sources)
+            target = provider.check(trial, point)
+            found += [target] if target else []
+            said += trial.report.complaints
+            absent = max(absent, trial.absent - t.absent)
+    if found:
+        return list(found)
+    for complaint in said:
+        t.complain(complaint)
+    t.absent += absent
+    return [None]
+
+
+def _events(node: tree.AttachPoint) -> list[tree.AttachPoint]:
+    """A counter's events, where the pattern goes over these, too."""
+    tables = {"software": perf.SOFTWARE, "hardware": perf.HARDWARE}
+    if node.provider not in tables or not node.parts or "*" not in node.parts[0]:
+        return [node]
+    names = [event.name for event in tables[node.provider] if fnmatchcase(event.name, node.parts[0])]
+    rest = node.parts[1:]
+    return [replace(node, parts=(name, *rest), text=":".join((node.provider, name, *rest))) for name in names]
 
 
 def providers_of(node: tree.AttachPoint) -> list[Provider]:

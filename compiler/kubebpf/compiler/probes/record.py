@@ -13,7 +13,7 @@ from kubebpf.compiler.complaints.typing import WrongProbe
 from kubebpf.compiler.kernel.btf import Function
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import Record, Space, Type
+from kubebpf.compiler.types.model import Field, Record, Space, Struct, Type
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -118,6 +118,7 @@ class Provider:
         result: types `retval`.
         context: the type of `ctx`; None where a program is not given it.
         function: of which space the function is that `func` names; NONE where there is none.
+        element: the way, by members, from the context to the pointer to what an iterator is at, which is null at the end.
         stops: whether its programs do nothing any more once exit() ran; begin and end probes run all the same.
     """
 
@@ -135,6 +136,7 @@ class Provider:
     result: Typist = NO_RESULT
     context: ContextType | None = None
     function: Space = Space.NONE
+    element: Callable[[Target], tuple[tuple[Struct, Field], ...]] = lambda target: ()
     stops: bool = True
 
 

@@ -20,7 +20,7 @@ from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
 from kubebpf.compiler.probes.record import Provider, RawArgument, Returned, Target, parameter_names, refuses
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import U64, VOID, Pointer, Space, Struct, Type, Void, round_up, sizeof
+from kubebpf.compiler.types.model import U64, VOID, Field, Pointer, Space, Struct, Type, Void, round_up, sizeof
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -150,6 +150,27 @@ def _iterated(t: Typing, target: Target) -> Type:
     return Pointer(struct or VOID, Space.KERNEL)
 
 
+def _element(target: Target) -> tuple[tuple[Struct, Field], ...]:
+    """What is behind the iteration's own data: the element, or the map that holds elements, and then the first part of these."""
+    struct: Struct | None = target.details  # type: ignore[assignment]
+    pointers = [(f, name) for f in struct.fields if (name := _pointer(f)) not in ("", "meta")] if struct else []
+    inside = [f for f, name in pointers if name != "map"] or [f for f, _ in pointers]
+    return _way(struct, inside[0]) if struct and inside else ()
+
+
+def _way(struct: Struct, field: Field) -> tuple[tuple[Struct, Field], ...]:
+    """From a struct to a pointer in it, step by step."""
+    more = _way(field.type, field.type.fields[0]) if isinstance(field.type, Struct) else ()
+    return ((struct, field), *more)
+
+
+def _pointer(field: Field) -> str:
+    """The name of a pointer, also of one that shares its place with padding (__bpf_md_ptr, include/uapi/linux/bpf.h); or ""."""
+    if isinstance(field.type, Struct) and not field.name and field.type.fields:
+        return _pointer(field.type.fields[0])
+    return field.name if isinstance(field.type, Pointer) else ""
+
+
 # They run with migration disabled, but not preemption (__bpf_prog_enter_recur, kernel/bpf/trampoline.c).
 FENTRY = Provider(
     "fentry",
@@ -184,5 +205,6 @@ ITER = Provider(
     preemptible=True,
     exclusive=False,
     context=_iterated,
+    element=_element,
     stops=False,  # exit() leaves one element, and the reader goes on to the next, as in bpftrace
 )
