@@ -504,6 +504,22 @@ class ProbeSkipped(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CauseUnknown(Complaint):
+    """A trace of pods at a probe that never runs for the task that is its cause."""
+
+    title: ClassVar[str] = "{name} fires in interrupts, whoever is interrupted: a trace of pods cannot tell whose event it is"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeesWholeNode(Complaint):
+    """A trace of pods with an iterator."""
+
+    title: ClassVar[str] = "{name} goes through all that the node has, of every pod: a trace of pods may not"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CauseUncertain(Complaint):
     """A namespaced trace at a tracepoint that fires in interrupts: the current task, by which the scope goes, is anybody's."""
 

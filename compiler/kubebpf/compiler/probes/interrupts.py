@@ -1,7 +1,7 @@
 """Tracepoints whose current task is not the cause: they fire in interrupts, softirqs and timers, in whatever task these find.
 
-fires_in_interrupts("irq", "softirq_entry")          -> True
-fires_in_interrupts("block", "block_rq_complete")    -> True: a disk has finished, and interrupts somebody
+never_fires_for_its_cause("irq", "softirq_entry")    -> True: refused in traces of pods; the following are warned of
+fires_in_interrupts("net", "netif_receive_skb")      -> True: mostly in whatever task the network card interrupts
 fires_in_interrupts("syscalls", "sys_enter_read")    -> False
 
 The table is of the kernel's sources (include/trace/events, and where the trace_* calls stand in 6.18). Tracepoints that can
@@ -38,6 +38,28 @@ EVENTS = frozenset(
         "softirq_exit", "softirq_raise", "irq_handler_entry", "irq_handler_exit", "cpu_idle", "cpu_frequency", "rcu_utilization",
     )
 )  # fmt: skip
+
+
+# Nobody's work: what runs there was interrupted, or is the kernel's own.
+NEVER_CATEGORIES = frozenset(("irq", "irq_vectors", "irq_matrix", "napi", "nmi", "mce", "thermal", "tick_stop"))
+NEVER_EVENTS = frozenset(
+    (
+        "softirq_entry", "softirq_exit", "irq_handler_entry", "irq_handler_exit", "hrtimer_expire_entry", "hrtimer_expire_exit",
+        "timer_expire_entry", "timer_expire_exit", "napi_poll", "cpu_idle", "sched_wake_idle_without_ipi", "block_rq_complete",
+        "block_rq_error", "block_bio_complete", "nvme_complete_rq", "nvme_async_event", "scsi_dispatch_cmd_done",
+        "virtio_blk_complete",
+    )
+)  # fmt: skip
+
+
+def never_fires_for_its_cause(category: str, event: str) -> bool:
+    """Whether a tracepoint's current task is never the one that the event is about: a trace of pods has nothing to count there.
+
+    Args:
+        category: of the tracepoint; "" for a raw one.
+        event: its name.
+    """
+    return category in NEVER_CATEGORIES or event in NEVER_EVENTS
 
 
 def fires_in_interrupts(category: str, event: str) -> bool:

@@ -21,6 +21,10 @@ def number_of(text: str) -> int | None:
     return None if read.complaint else read.value
 
 
+# For probes that a trace of pods may not use.
+ONLY_CLUSTER = "A ClusterBpfTrace without podSelector, namespaceSelector and containers sees the whole node."
+
+
 def missing(t: Typing, node: tree.AttachPoint, what: str, name: str, hint: tuple[str, ...]) -> Target | None:
     """Say that the kernel has no such attach point, as `missing_probes` wants it said. Gives None, for the caller to give."""
     t.absent += not hint  # a name like it is there: then this is a slip of the pen, and no other kernel has it either

@@ -5,15 +5,17 @@ tracepoint:syscalls:sys_enter_openat { args.filename }     rawtracepoint:sched_s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kubebpf.compiler.complaints.typing import BadAttachPoint, CauseUncertain, NoSuchField
+from kubebpf.compiler.complaints.typing import BadAttachPoint, CauseUncertain, CauseUnknown, NoSuchField
+from kubebpf.compiler.kernel.view import wildcard
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import value_type
 from kubebpf.compiler.probes import common
-from kubebpf.compiler.probes.interrupts import fires_in_interrupts
-from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
+from kubebpf.compiler.probes.interrupts import fires_in_interrupts, never_fires_for_its_cause
+from kubebpf.compiler.probes.parts import ONLY_CLUSTER, full_text, has_wildcard, missing
 from kubebpf.compiler.probes.record import Provider, RawArgument, Target, parameter_names
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -23,6 +25,22 @@ if TYPE_CHECKING:
     from kubebpf.compiler.kernel.btf import Function
     from kubebpf.compiler.kernel.tracepoints import TracepointArgs
     from kubebpf.compiler.passes.typing import Typing
+
+
+def cause_is_current(t: Typing, node: tree.AttachPoint, meant: Sequence[tuple[str, str]]) -> bool:
+    """Whether a trace may be attached to tracepoints, given whose events it is to count; words the error or the warning.
+
+    Args:
+        meant: category ("" for a raw tracepoint) and event of each.
+    """
+    if not t.options.scoped:
+        return True
+    if meant and all(never_fires_for_its_cause(*names) for names in meant):
+        t.complain(CauseUnknown(span=node.span, name=full_text(node), help=(ONLY_CLUSTER,)))
+        return False
+    if any(fires_in_interrupts(*names) for names in meant):
+        t.complain(CauseUncertain(span=node.span, name=full_text(node)))
+    return True
 
 
 def _check_tracepoint(t: Typing, node: tree.AttachPoint) -> Target | None:
@@ -36,14 +54,19 @@ def _check_tracepoint(t: Typing, node: tree.AttachPoint) -> Target | None:
     category, event = node.parts
     parts: dict[str, str | int] = {"category": category, "event": event}
     if has_wildcard(category) or has_wildcard(event):
+        matches = (wildcard(category).fullmatch, wildcard(event).fullmatch)
+        meant = [(c, e) for c, e in t.view.tracepoints() if matches[0](c) and matches[1](e)] if t.options.scoped else []
+        # Without a kernel to look at, a category that is written out says enough.
+        if not cause_is_current(t, node, meant or [(category, event)]):
+            return None
         return Target(TRACEPOINT, full_text(node), node, parts, wildcard=True)
     found = t.view.tracepoint(category, event)
     if found is None:
         names = [e for c, e in t.view.tracepoints() if c == category] or [c for c, _ in t.view.tracepoints()]
         hint = did_you_mean(event, names) or did_you_mean(category, names)
         return missing(t, node, "tracepoint", f"{category}:{event}", hint)
-    if t.options.scoped and fires_in_interrupts(category, event):
-        t.complain(CauseUncertain(span=node.span, name=f"tracepoint:{category}:{event}"))
+    if not cause_is_current(t, node, [(category, event)]):
+        return None
     return Target(TRACEPOINT, full_text(node), node, parts, details=found)
 
 
@@ -92,13 +115,16 @@ def _check_raw(t: Typing, node: tree.AttachPoint) -> Target | None:
     module = node.parts[0] if len(node.parts) == 2 else ""
     parts: dict[str, str | int] = {"module": module, "event": event}
     if has_wildcard(event) or has_wildcard(module):
+        meant = [("", e) for e in t.view.raw_tracepoints() if wildcard(event).fullmatch(e)] if t.options.scoped else []
+        if not cause_is_current(t, node, meant):
+            return None
         return Target(RAWTRACEPOINT, full_text(node), node, parts, wildcard=True)
     found = t.view.rawtracepoint(event, module)
     if found is None:
         hint = did_you_mean(event, t.view.raw_tracepoints())
         return missing(t, node, "rawtracepoint", ":".join(node.parts), hint)
-    if t.options.scoped and fires_in_interrupts("", event):
-        t.complain(CauseUncertain(span=node.span, name=f"rawtracepoint:{event}"))
+    if not cause_is_current(t, node, [("", event)]):
+        return None
     return Target(RAWTRACEPOINT, full_text(node), node, parts, details=found)
 
 

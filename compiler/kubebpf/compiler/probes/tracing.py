@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubebpf.compiler.complaints.typing import BadAttachPoint, NoSuchField
+from kubebpf.compiler.complaints.typing import BadAttachPoint, NoSuchField, SeesWholeNode
 from kubebpf.compiler.kernel.btf import Function
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.members import value_type
 from kubebpf.compiler.probes import common
-from kubebpf.compiler.probes.parts import full_text, has_wildcard, missing
+from kubebpf.compiler.probes.parts import ONLY_CLUSTER, full_text, has_wildcard, missing
 from kubebpf.compiler.probes.record import Provider, RawArgument, Returned, Target, parameter_names, refuses
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
@@ -138,6 +138,9 @@ def _check_iter(t: Typing, node: tree.AttachPoint) -> Target | None:
     kind = node.parts[0]
     if has_wildcard(kind):
         return _refuse(t, node, "iter probe type does not support wildcards")
+    if t.options.scoped:
+        t.complain(SeesWholeNode(span=node.span, name=full_text(node), help=(ONLY_CLUSTER,)))
+        return None
     struct = t.view.struct(_ITER + kind)
     if struct is None and not t.view.anything_exists:
         return missing(t, node, "iter", kind, did_you_mean(kind, t.view.targets("iter")))
