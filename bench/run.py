@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from compiling import commands, warm_ms
-from events import MORE, ONE_LINERS, events, instructions
+from events import MORE, ONE_LINERS, events, instructions, title
 from hello import hello
 from machine import UnableError, processor, require_rights, run_statistics
+from printing import PROGRAM_TEXT, printing
 from scope import scope
 from tables import Table, compared, markdown, show
 from tools import Tool
@@ -49,6 +50,7 @@ def tables(ours: Tool, peer: Tool | None, effort: Effort) -> Iterator[Table]:
     with run_statistics():
         yield _events(tools, heads, effort)
         yield _scope(effort)
+    yield _printing(tools, heads, effort)
     yield _with_warnings(tools, heads)
     yield _compiling(effort)
 
@@ -69,7 +71,18 @@ def _events(tools: Sequence[Tool], heads: tuple[str, ...], effort: Effort) -> Ta
         found = events(tools, action, effort.rounds, effort.calls)
         ours, peer = found[tools[0].name], found[tools[1].name] if len(tools) > 1 else None
         lengths = compared(ours.instructions, peer.instructions if peer else None)
-        table.add(action, *compared(ours.ns, peer.ns if peer else None), *lengths)
+        table.add(title(action), *compared(ours.ns, peer.ns if peer else None), *lengths)
+    return table
+
+
+def _printing(tools: Sequence[Tool], heads: tuple[str, ...], effort: Effort) -> Table:
+    table = Table(f"{PROGRAM_TEXT}: what arrives of a flood", ("", *heads))
+    found = printing(tools, effort.rounds, effort.calls)
+    ours, peer = found[tools[0].name], found[tools[1].name] if len(tools) > 1 else None
+    table.compare("CPU time of the tracer for an event, ns", ours.cpu_ns, peer.cpu_ns if peer else None)
+    rates = [1e6 / found[tool.name].cpu_ns for tool in tools]
+    table.compare("that is, thousands of events a second on one CPU", rates[0], rates[1] if peer else None)
+    table.compare("arrived of all events, %", ours.arrived * 100, peer.arrived * 100 if peer else None)
     return table
 
 
@@ -106,13 +119,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare kubebpf with bpftrace on this machine.")
     parser.add_argument("--quick", action="store_true", help="few runs: a look, not a measurement")
     parser.add_argument("--markdown", action="store_true", help="Markdown instead of drawn tables")
+    parser.add_argument("--rounds", type=int, default=Effort().rounds, help="how often each one-liner is measured (%(default)s)")
     chosen = parser.parse_args()
+    effort = QUICK if chosen.quick else Effort(rounds=chosen.rounds)
     console = Console(width=None if sys.stdout.isatty() else 130)
     try:
         require_rights()
         ours, peer = Tool.ours(), Tool.peer()
         print(_heading(ours, peer), flush=True)
-        for table in tables(ours, peer, QUICK if chosen.quick else Effort()):
+        for table in tables(ours, peer, effort):
             print(f"\n{markdown(table)}", flush=True) if chosen.markdown else show(table, console)
     except UnableError as error:
         print(f"bench: {error}", file=sys.stderr)
