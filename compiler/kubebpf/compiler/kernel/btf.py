@@ -41,6 +41,7 @@ __all__ = ["CHAR", "Btf", "BtfError", "Function"]
 _WRAPPERS = {Kind.TYPEDEF, Kind.CONST, Kind.VOLATILE, Kind.RESTRICT, Kind.TYPE_TAG}
 _MODIFIERS = _WRAPPERS - {Kind.TYPEDEF}
 _DEEPEST = 64  # The kernel refuses chains longer than 32 (MAX_RESOLVE_DEPTH, kernel/bpf/btf.c); longer means a cycle.
+MOST_ABSENT = 10_000  # names that are known to be no constant
 CHAR = "char"  # the role of an Int that C calls char
 _SIGNED, _BOOLEAN = 1, 4  # the encoding bits of an INT
 
@@ -72,6 +73,7 @@ class Btf:
 
     def __init__(self, raw: RawBtf, base: Btf | None = None) -> None:
         self.raw = raw
+        self._no_constants: set[str] = set()
         self.base = base
         self._types: dict[int, Type] = {}
         self._fields: dict[int, tuple[Field, ...]] = {}
@@ -126,12 +128,17 @@ class Btf:
 
     def enum_constant(self, name: str) -> tuple[EnumType, int] | None:
         """The enum that declares a constant, and the constant's value. The first call reads all enums (15 ms)."""
+        if name in self._no_constants:
+            return None
         for offset in self.raw.offsets(name):
             if (place := self.raw.constants.get(offset)) is not None:
                 found = self.type(place[0])
                 assert isinstance(found, EnumType)
                 return found, found.values[place[1]][1]
-        return self.base.enum_constant(name) if self.base else None
+        found_in_base = self.base.enum_constant(name) if self.base else None
+        if found_in_base is None and len(self._no_constants) < MOST_ABSENT:
+            self._no_constants.add(name)  # a search for what is not there takes milliseconds
+        return found_in_base
 
     def functions(self) -> Iterator[str]:
         """The names of all functions, in BTF's order, some more than once; a module's own only."""
