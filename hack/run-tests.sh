@@ -1,6 +1,6 @@
 #!/bin/bash
-# run-tests.sh PYTEST [ARG...]: the whole suite in two processes side by side: the cluster's tests wait most of their time for clocks,
-# the others compute. What the cluster's tests print is shown when they have ended. Tests that fail run once more by themselves,
+# run-tests.sh PYTEST [ARG...]: the whole suite in three processes side by side: the cluster's tests wait most of their time for
+# clocks, the virtual machine's for its emulator, the others compute. What these two print is shown when they have ended. Tests that fail run once more by themselves,
 # because machines are shared and a cluster has many clocks: what fails twice fails. Anything but failed tests (an internal error,
 # no test, an interrupt) ends a suite at once with pytest's own status.
 set -u
@@ -21,11 +21,17 @@ mkdir -p build
 echo "--- the cluster's tests run beside the others: build/cluster.log (on a new machine it builds the control plane first)"
 suite cluster tests/cluster "$@" > build/cluster.log 2>&1 &
 cluster=$!
-trap 'kill "$cluster" 2>/dev/null' EXIT
-suite others --ignore=tests/cluster "$@"
-others=$?
-echo "--- the cluster's tests:"
-wait "$cluster"
-status=$?
-cat build/cluster.log
-exit $((others != 0 ? others : status))
+echo "--- and so do those of the virtual machine: build/vm.log"
+suite vm tests/vm "$@" > build/vm.log 2>&1 &
+vm=$!
+trap 'kill "$cluster" "$vm" 2>/dev/null' EXIT
+suite others --ignore=tests/cluster --ignore=tests/vm "$@"
+worst=$?
+for lane in vm cluster; do
+  wait "${!lane}"
+  status=$?
+  echo "--- $lane:"
+  cat "build/$lane.log"
+  [ "$worst" -ne 0 ] || worst=$status
+done
+exit "$worst"
