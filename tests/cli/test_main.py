@@ -50,7 +50,6 @@ def test_version() -> None:
         (("run", "--nosuch"), 2, "No such option"),
         (("run", "-e", "begin { }", "--duration", "soon"), 2, "is no duration such as 5, 500ms or 1m30s"),
         (("run", "-e", "begin { }", "--", "-x"), 2, "behind -- stand parameters"),
-        (("run", "-e", "test:x { }", "--test"), 1, "--test: test: probes cannot be run yet"),
         (("nosuch",), 2, "No such command 'nosuch'"),
         (("compile", "-e", "begin { }"), 2, "Give -o FILE"),
         pytest.param(
