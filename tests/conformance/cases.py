@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -56,6 +57,12 @@ def figures(verdicts: Iterable[Verdict]) -> dict[str, tuple[int, int]]:
 def floor() -> dict[str, int]:
     """How many must pass, by tier: it is raised when more do, never lowered."""
     found: dict[str, int] = json.loads(FLOOR.read_text())
+    return found
+
+
+def differences(kind: str) -> list[dict[str, str]]:
+    """What differs from upstream on purpose, in docs/compatibility: case, reason, and for frontend what is said here."""
+    found: list[dict[str, str]] = tomllib.loads((ROOT / "docs" / "compatibility" / f"{kind}.toml").read_text())["difference"]
     return found
 
 

@@ -7,18 +7,16 @@ failed.
 from __future__ import annotations
 
 import signal
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import FrameType
 
-from conformance.cases import ROOT, Case, Verdict
+from conformance.cases import Case, Verdict
 from kubebpf.cli.building import build, complaints, kernel_view
 from kubebpf.compiler.kernel.view import KernelView
 
 SECONDS = 10
-DIFFERENCES = ROOT / "docs" / "compatibility" / "frontend.toml"
 
 
 class TooLongError(Exception):
@@ -28,12 +26,6 @@ class TooLongError(Exception):
 def name_of(case: Case) -> str:
     """The test and the program: upstream's test names alone are not unique."""
     return f"{case['test']}: {case['program']}"
-
-
-def differences() -> list[dict[str, str]]:
-    """The verdicts that differ from upstream's on purpose: case, here (accepted or refused), reason."""
-    found: list[dict[str, str]] = tomllib.loads(DIFFERENCES.read_text())["difference"]
-    return found
 
 
 def judge(case: Case) -> Verdict:
