@@ -7,9 +7,14 @@ import time
 from pathlib import Path
 from statistics import median
 
+from kubebpf.compiler.complaints.base import Report
+from kubebpf.compiler.emit.program import build
+from kubebpf.compiler.emit.target import optimise, to_object
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions
-from kubebpf.compiler.pipeline import compile_script
+from kubebpf.compiler.pipeline import check_script, compile_script
+from kubebpf.compiler.syntax.parser import parse
+from kubebpf.compiler.syntax.span import Source
 from tools import Cost, costs
 
 TOOL = Path(__file__).with_name("tool.bt")
@@ -26,6 +31,43 @@ def warm_ms(rounds: int) -> float:
         if done.artifact is None:
             raise AssertionError(f"{TOOL} does not compile")
     return median(times[1:]) * 1000
+
+
+def stages(rounds: int) -> dict[str, float]:
+    """Where the time to compile the tool goes: ms of CPU time, medians, by stage."""
+    text, view, options = TOOL.read_text(), KernelView.running(), CompileOptions()
+    runs = [_stages(text, view, options) for _ in range(rounds + 1)][1:]
+    return {stage: median(run[stage] for run in runs) for stage in runs[0]}
+
+
+def _stages(text: str, view: KernelView, options: CompileOptions) -> dict[str, float]:
+    marks = [time.process_time()]
+
+    def took() -> float:
+        marks.append(time.process_time())
+        return (marks[-1] - marks[-2]) * 1000
+
+    source = Source(options.source_name, text)
+    parse(source, Report([source]))
+    parsing = took()
+    checked = check_script(text, view, options)
+    checking = took() - parsing
+    assert checked.program is not None
+    module, manifest = build(checked.program, checked.report.sources, options, checked.settings)
+    building = took()
+    ir = module.ir(manifest)
+    writing = took()
+    optimise(ir)
+    optimising = took()
+    to_object(ir)
+    return {
+        "parse": parsing,
+        "passes": checking,
+        "typed tree to functions": building,
+        "IR text": writing,
+        "LLVM: parse, verify, optimise": optimising,
+        "LLVM: object": took() - optimising,
+    }
 
 
 def commands(rounds: int) -> dict[str, Cost]:

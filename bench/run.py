@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from compiling import commands, warm_ms
+from compiling import commands, stages, warm_ms
 from events import MORE, ONE_LINERS, events, instructions, title
 from hello import hello
 from machine import UnableError, processor, require_rights, run_statistics
@@ -53,6 +53,7 @@ def tables(ours: Tool, peer: Tool | None, effort: Effort) -> Iterator[Table]:
     yield _printing(tools, heads, effort)
     yield _with_warnings(tools, heads)
     yield _compiling(effort)
+    yield _stages(effort)
 
 
 def _start(tools: Sequence[Tool], heads: tuple[str, ...], effort: Effort) -> Table:
@@ -106,6 +107,13 @@ def _compiling(effort: Effort) -> Table:
     table.add("compile in a warm process", warm_ms(effort.compilations), "")
     for name, cost in commands(effort.starts).items():
         table.add(name, cost.wall_ms, cost.memory_mib)
+    return table
+
+
+def _stages(effort: Effort) -> Table:
+    table = Table("Where the time to compile bench/tool.bt goes, in a warm process", ("", "CPU time, ms"))
+    for stage, ms in stages(effort.compilations).items():
+        table.add(stage, ms)
     return table
 
 
