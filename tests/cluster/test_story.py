@@ -94,6 +94,29 @@ def test_a_cluster_trace_of_the_selected_pods_of_any_namespace(world: World) -> 
         trace.delete()
 
 
+def test_namespaces_by_label_and_a_target_that_selects_nothing(world: World) -> None:
+    team = f"team-{world.namespace}"
+    trace = world.cluster_trace("team", COUNT, {"namespaceSelector": {"matchLabels": {"team": team}}})
+    try:
+        trace.condition("Compiled", "True")
+        # No error: pods may come.
+        ready = trace.condition("Ready", "True")
+        eventually(lambda: trace.condition("Ready", "True")["reason"] == "NoMatchingPods", timeout=10)
+        assert trace.condition("Attached", "True")["reason"] == "NoMatchingPods", ready
+        world.cluster.api("PATCH", f"/api/v1/namespaces/{world.namespace}", {"metadata": {"labels": {"team": team}}})
+        eventually(lambda: trace.condition("Ready", "True")["reason"] == "AllNodesAttached", timeout=15)
+        world.calls(10, 20)
+        maps = trace.results(lambda m: scalar(m, "@all") == 30)
+        assert by_container(maps) == {world.key(world.pod_a): 10, world.key(world.pod_b): 20}
+        broken = {"key": "team", "operator": "NotIn"}
+        trace.apply(COUNT, target=world.target | {"namespaceSelector": {"matchExpressions": [broken]}})
+        refused = trace.condition("Compiled", "False")
+        assert refused["reason"] == "InvalidSpec"
+        assert refused["message"] == "spec.target.namespaceSelector.matchExpressions: team: NotIn needs values"
+    finally:
+        trace.delete()
+
+
 def test_kubectl_finds_a_trace_by_each_of_its_names(world: World) -> None:
     world.trace("named", COUNT).condition("Ready", "True")
     for kind in ("bpftrace", "bpftraces", "bt"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from support.chart import System
 from support.controlplane import ControlPlane, Object
 from support.counting import counting
 from support.images import Shop, make_image, mounted
-from support.pods import Pods
+from support.pods import STATIC_HASH, Pods
 from support.processes import eventually
 from support.programs import compiled
 from support.workload import Workload, make_calls
@@ -137,6 +138,31 @@ def test_the_scope_follows_pods_at_once(
     time.sleep(0.6)
     assert counts(report_of(cluster, trace, NODE)) == counts(first)
     assert running.stop() > sum(counts(first).values())
+
+
+def test_pods_of_every_kind_are_counted(
+    cluster: ControlPlane, pods: Pods, agent: AgentProcess, namespace: str, traces: Callable[..., Object]
+) -> None:
+    digest = secrets.token_hex(16)
+    mirror = {STATIC_HASH: digest, "kubernetes.io/config.mirror": digest}
+    static = pods.create("static", namespace=namespace, node=NODE, annotations=mirror, host_network=True)
+    many = pods.create("many", namespace=namespace, node=NODE, containers=["app", "setup", "debug"])
+    statuses = {row["name"]: row for row in many.read()["status"]["containerStatuses"]}
+    kinds = {"containerStatuses": "app", "initContainerStatuses": "setup", "ephemeralContainerStatuses": "debug"}
+    status = {kind: [statuses[name]] for kind, name in kinds.items()}
+    cluster.api("PATCH", f"{many.path}/status", {"status": status})
+    trace = traces(namespace, "kinds", counting())
+    only = traces(namespace, "setup", counting(), target={"containers": ["setup"]})
+    for made in (trace, only):
+        reported(cluster, made, lambda s: s["phase"] == "Attached" and not s.get("reason"))
+    make_calls(3, static)
+    for name, calls in (("app", 10), ("setup", 200), ("debug", 4000)):
+        make_calls(calls, many, name)
+    wanted = {(namespace, "static", "app"): 3} | {
+        (namespace, "many", name): calls for name, calls in (("app", 10), ("setup", 200), ("debug", 4000))
+    }
+    reported(cluster, trace, lambda s: counts(s) == wanted)
+    reported(cluster, only, lambda s: counts(s) == {(namespace, "many", "setup"): 200})
 
 
 def keys(status: Object | None, name: str) -> dict[str, int]:

@@ -22,6 +22,7 @@ from support import cgroups
 from support.cgroups import Driver, Qos, Runtime
 from support.controlplane import ApiError, ControlPlane, Object
 
+STATIC_HASH = "kubernetes.io/config.hash"  # of a static pod's mirror: its cgroups have it for a uid
 _RESOURCES: dict[Qos, Object] = {
     "guaranteed": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}},
     "burstable": {"requests": {"memory": "64Mi"}},
@@ -171,7 +172,7 @@ class Pods:
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         made = self.cluster.api("POST", f"/api/v1/namespaces/{namespace}/pods", body)
         uid = made["metadata"]["uid"]
-        cgroup = cgroups.cgroup2_mount() / cgroups.pod_path(uid, qos, driver)
+        cgroup = cgroups.cgroup2_mount() / cgroups.pod_path((annotations or {}).get(STATIC_HASH, uid), qos, driver)
         pod = Pod(self, name, namespace, uid, node, cgroup, {})
         self._layout[uid] = (driver, runtime)
         self._pods.append(pod)
