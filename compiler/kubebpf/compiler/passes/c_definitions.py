@@ -24,7 +24,7 @@ from kubebpf.compiler.types import typed
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
 
-MOST_EXPANSIONS = 5_000  # of `#define`s, in all rounds of inference: each can name the next one twice
+MOST_EXPANSIONS = 2_000  # of `#define`s, in all rounds of inference: each can name the next one twice
 DEEPEST_EXPANSION = 100
 
 
