@@ -12,7 +12,7 @@ from support.entries import kernel, output, stacks, tasks, text, types
 from support.entries.case import Case
 
 CASES: tuple[Case, ...] = (*text.CASES, *types.CASES, *tasks.CASES, *stacks.CASES, *output.CASES, *kernel.CASES)
-DATA = Path(__file__).parents[3] / "docs/compatibility.toml"
+DATA = Path(__file__).parents[3] / "docs/compatibility/library.toml"
 NAMES: tuple[str, ...] = tuple(entry["name"] for entry in tomllib.loads(DATA.read_text())["entry"])
 
 

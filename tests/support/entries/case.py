@@ -32,6 +32,7 @@ from kubebpf.compiler.complaints.render import render_all
 from kubebpf.compiler.kernel.view import KernelView
 from kubebpf.compiler.options import CompileOptions
 from kubebpf.compiler.pipeline import compile_script
+from support.cgroups import cgroup2_mount
 
 _SOURCE = Path(__file__).with_name("work.c")
 _SECONDS = 10.0
@@ -53,6 +54,14 @@ def work_program() -> Path:
     return program
 
 
+_PLACES: dict[str, Callable[[], object]] = {
+    "CALL": lambda: "tracepoint:syscalls:sys_enter_getppid /pid == cpid/",
+    "OPEN": lambda: f"tracepoint:syscalls:sys_enter_openat /pid == cpid && args.flags == {os.O_PATH | os.O_CLOEXEC}/",
+    "APP": work_program,
+    "CGROUPS": cgroup2_mount,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a run said: `out` without the lines that end it, `err` without the number of probes, the code of exit()."""
@@ -72,7 +81,8 @@ class Case:
 
     Args:
         entry: the helper or map function that it is about.
-        program: its text. `APP` is the process's program, `CALL` and `OPEN` are probes at its one getppid and its one open.
+        program: its text. `APP` is the process's program, `CALL` and `OPEN` are probes at its one getppid
+            and its one open, `CGROUPS` is the mount of cgroup v2.
         says: the whole output; `<pid>`, `<app>` and so on stand for facts of the machine.
         like: or a regular expression for the whole output.
         holds: or a question about it.
@@ -104,10 +114,8 @@ class Case:
 
     def text(self, program: str = "") -> str:
         """The program, its places filled in."""
-        words = {"CALL": "tracepoint:syscalls:sys_enter_getppid /pid == cpid/",
-                 "OPEN": f"tracepoint:syscalls:sys_enter_openat /pid == cpid && args.flags == {os.O_PATH | os.O_CLOEXEC}/",
-                 "APP": str(work_program())}  # fmt: skip
-        return re.sub(r"\b(CALL|OPEN|APP)\b", lambda m: words[m[1]], program or self.program)
+        places = r"\b(CALL|OPEN|APP|CGROUPS)\b"
+        return re.sub(places, lambda found: str(_PLACES[found[1]]()), program or self.program)
 
     @property
     def command(self) -> str | None:

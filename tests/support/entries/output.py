@@ -98,10 +98,8 @@ CASES = (
     ),
     Case(
         "print",
-        """begin { print(123); print("abc"); print((1, "x")); print(true); @m[1] = 2; print(@m); print(@m[1]); @h = hist(3); print(@h);
-        clear(@m); clear(@h); }""",
+        """begin { print(123); print("abc"); print((1, "x")); print(true); @m[1] = 2; print(@m); print(@m[1]); @h = hist(3); print(@h); exit(); }""",
         holds=lambda t: t.out.startswith("123\nabc\n(1, x)\ntrue\n") and f"[2, 4)                 1 |{BAR}|" in t.out,
-        peer="""begin { print(123); print("abc"); print((1, "x")); print(true); @m[1] = 2; print(@m[1]); }""",
     ),
     Case(
         "print",
@@ -112,6 +110,7 @@ CASES = (
         "print",
         "begin { @[1] = 10; @[2] = 7; @[3] = 21; print(@, 2, 2); print(@, 0, 10); exit(); }",
         holds=lambda t: t.out.startswith("@[1]: 5\n@[3]: 10\n@[2]: 0\n@[1]: 1\n@[3]: 2\n"),
+        differs="bpftrace sorts integers narrower than 64 bits by bytes behind them, too",
     ),
     Case(
         "printf",

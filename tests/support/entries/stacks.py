@@ -29,10 +29,22 @@ def _kernel(ran: Told) -> bool:
 
 
 CASES = (
-    Case("ustack", "CALL { print(ustack(3)); }", work="", holds=_ustack),
+    Case(
+        "ustack",
+        "CALL { print(ustack(3)); }",
+        work="",
+        holds=_ustack,
+        differs="bpftrace names no symbols once the process has ended",
+    ),
     Case("ustack", "CALL { print(ustack(perf, 3)); }", work="", holds=_perf),
     Case("ustack", "CALL { print(ustack(raw, 2)); }", work="", like=r"\s*[0-9a-f]+\n\s*[0-9a-f]+"),
-    Case("ustack", "CALL { @[ustack(3)] = count(); } CALL { @[ustack(3)] = count(); }", work="", like=r"@\[\n(\s+\S+\n){3}\]: 2"),
+    Case(
+        "ustack",
+        "CALL { @[ustack(3)] = count(); } CALL { @[ustack(3)] = count(); }",
+        work="",
+        like=r"@\[\n(\s+\S+\n){3}\]: 2",
+        differs="bpftrace names no symbols once the process has ended",
+    ),
     Case("ustack", "begin { print(ustack(nomode, 3)); }", refused="nomode"),
     Case("kstack", "CALL { print(kstack); }", work="", holds=_kernel),
     Case("kstack", "CALL { print(kstack(perf, 1)); }", work="", like=r"\s*[0-9a-f]+ \S+\+\d+"),

@@ -45,7 +45,13 @@ def _cgroup_path(ran: Told) -> bool:
 
 CASES = (
     Case("cgroup", "CALL { print(cgroup); print(cgroup() == cgroup); }", work="", holds=_cgroup),
-    Case("cgroup_path", "CALL { print(cgroup_path(cgroup)); }", work="", holds=_cgroup_path),
+    Case(
+        "cgroup_path",
+        "CALL { print(cgroup_path(cgroup)); }",
+        work="",
+        holds=_cgroup_path,
+        differs="a cgroup id is one of the v2 hierarchy: bpftrace lists every directory of any v1 hierarchy with that inode number, too",
+    ),
     Case(
         "cgroup_path",
         'CALL { print(cgroup_path(cgroup, "uni*")); printf("%s\\n", cgroup_path(cgroup, "nothing*")); }',
@@ -57,6 +63,7 @@ CASES = (
         "CALL { print(comm); print(comm()); @[comm] = count(); print(sizeof(comm)); }",
         work="",
         says="known name\nknown name\n16\n@[known name]: 1",
+        differs="bpftrace does not know comm, a macro, inside of sizeof",
     ),
     Case("comm", "CALL { print(comm((uint32)pid)); print(sizeof(comm((uint32)1))); }", work="", says="known name\n64"),
     Case("cpu", "CALL { print(cpu < ncpus); print(cpu() == cpu); }", work="", says="true\ntrue"),
@@ -100,6 +107,7 @@ CASES = (
         "CALL { print(pcomm); print(pcomm()); print(pcomm(curtask)); }",
         work="",
         says="known name\nknown name\nknown name",
+        differs="bpftrace 0.27 gives the name of the parent; the documentation says group_leader",
     ),
     Case(
         "pid",
@@ -144,7 +152,12 @@ CASES = (
     Case("reg", 'begin { print(reg("ip")); }', refused="reg"),
     Case("retval", "uretprobe:APP:six { print((retval, retval())); }", work="", says="(21, 21)"),
     Case("retval", "uprobe:APP:six { print(retval); }", refused="retval"),
-    Case("usermode", "begin { print(usermode); print(usermode()); print(sizeof(usermode)); }", says="1\n1\n1"),
+    Case(
+        "usermode",
+        "begin { print(usermode); print(usermode()); print(sizeof(usermode)); }",
+        says="1\n1\n1",
+        differs="bpftrace does not know usermode, a macro, inside of sizeof",
+    ),
     Case(
         "username",
         'CALL { printf("%s\\n", username); print(username()); @[username] = count(); }',

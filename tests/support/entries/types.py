@@ -15,7 +15,12 @@ CASES = (
         "config = { max_strlen = 100 } begin { print(default_str_length); print(default_str_length()); }",
         says="100\n100",
     ),
-    Case("default_str_length", "begin { print(default_str_length == sizeof(str(0))); }", says="true"),
+    Case(
+        "default_str_length",
+        "begin { print(default_str_length == sizeof(str(0))); }",
+        says="true",
+        differs="sizeof(str(0)) is 2 there: a pointer known to be 0 is read when it is compiled",
+    ),
     Case(
         "fail",
         'begin { if ($1 < 2) { fail("Expected more than 1. Got %d", $1); } print("fine"); }',
@@ -112,6 +117,7 @@ CASES = (
         f"""{DEEP} begin {{ print((sizeof(struct Foo), sizeof(int8), sizeof(uint64), sizeof((1, 2000)), sizeof(comm)));
         $p = (struct Foo *)0; print((sizeof(*$p), sizeof($p))); }}""",
         says="(16, 1, 8, 4, 16)\n(16, 8)",
+        differs="bpftrace does not know comm, a macro, inside of sizeof",
     ),
     Case(
         "sizeof",
@@ -137,10 +143,20 @@ CASES = (
         "begin { let $a: typeof(pid) = 5; print(sizeof($a)); $b = (typeof((int16)1))70000; print($b); }",
         says=f"4\n{70000 - 65536}",
     ),
-    Case("typeinfo", "begin { print(typeinfo((uint16)1).2); print(typeinfo(curtask).2); }", says="uint16\nstruct task_struct *"),
+    Case(
+        "typeinfo",
+        "config = { unstable_typeinfo = enable } begin { print(typeinfo((uint16)1).2); print(typeinfo(curtask).2); }",
+        says="uint16\nstruct task_struct *",
+    ),
     Case("config", "config = { max_strlen = 100 } begin { print((config().max_strlen, config().license)); }", says="(100, GPL)"),
     Case("ncpus", "begin { print(ncpus); print(ncpus()); print(cpu < ncpus); }", says="<ncpus>\n<ncpus>\ntrue"),
-    Case("cpid", "CALL { print((cpid, pid == cpid(), sizeof(cpid))); }", work="", says="(<pid>, true, 4)"),
+    Case(
+        "cpid",
+        "CALL { print((cpid, pid == cpid(), sizeof(cpid))); }",
+        work="",
+        says="(<pid>, true, 4)",
+        differs="bpftrace does not know cpid, a macro, inside of sizeof",
+    ),
     Case(
         "has_cpid",
         "begin { print(has_cpid); if (has_cpid()) { print(cpid); } }",
@@ -154,6 +170,6 @@ CASES = (
         says="no child",
         differs="the other way round there",
     ),
-    Case("cgroupid", f"""begin {{ print(cgroupid("{cgroup2_mount()}") + 0); }}""", says=str(cgroup2_mount().stat().st_ino)),
+    Case("cgroupid", 'begin { print(cgroupid("CGROUPS") + 0); }', holds=lambda t: int(t.out) == cgroup2_mount().stat().st_ino),
     Case("cgroupid", 'begin { print(cgroupid("/no/such/cgroup")); }', refused="/no/such/cgroup"),
 )
