@@ -87,9 +87,9 @@ def main() -> int:
             print(f"{title}: {verdict}\n  {case.text()}")
             print("  bpftrace: " + f"{them.out}\n{them.err}".strip().replace("\n", "\n            "))
             print("  kubebpf:  " + f"{us.out}\n{us.err}".strip().replace("\n", "\n            "), flush=True)
-    print(
-        f"{same} say the same; {len(explained)} differ on purpose: {', '.join(explained) or 'none'}; {len(other)} others: {', '.join(other) or 'none'}"
-    )
+    print(f"{same} say the same")
+    for what, names in (("differ on purpose", explained), ("differ, and nobody has said why", other)):
+        print(f"{len(names)} {what}{': ' if names else ''}{', '.join(names)}")
     return 1 if other else 0
 
 

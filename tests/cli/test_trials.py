@@ -31,6 +31,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([KUBEBPF, "run", *words], capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.entry("probe:test")
 def test_test_probes() -> None:
     done = run("--test", "-e", PROGRAM)
     assert done.returncode == 1
@@ -55,6 +56,7 @@ def test_test_probes_as_json() -> None:
     assert all(r["duration"] > 0 for data in results for r in data.values())
 
 
+@pytest.mark.entry("probe:bench")
 def test_bench_probes() -> None:
     done = run("--bench", "-e", PROGRAM)
     head, _, hundred, nothing, *rest = done.stdout.splitlines()
@@ -72,6 +74,7 @@ def test_probes_of_another_purpose() -> None:
     assert run("-e", 'test:alone { } begin { print("only this"); }').stdout == "only this\n\n\n"
 
 
+@pytest.mark.entry("probe:self")
 def test_self_signal() -> None:
     text = 'self:signal:SIGUSR1 { printf("first "); } self:signal:SIGUSR1 { @n++; printf("%d\\n", @n); if (@n == 2) { exit(); } }'
     process = subprocess.Popen([KUBEBPF, "run", "-e", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("case", [pytest.param(case, id=title) for title, case in titles() if not case.kernel])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=title, marks=pytest.mark.entry(case.entry)) for title, case in titles() if not case.kernel]
+)
 def test_entry(case: Case) -> None:
     ran = outcome(case)
     assert not (problem := wrong(case, ran)), problem
@@ -27,7 +29,7 @@ def test_entry(case: Case) -> None:
 
 def test_every_entry_has_a_program() -> None:
     marks = {
-        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r'mark\.entry\("(\w+)"', path.read_text())
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r'mark\.entry\("([\w:]+)"', path.read_text())
     }
     assert set(NAMES) - {case.entry for case in CASES} - marks == set()
     assert marks <= set(NAMES)

@@ -38,6 +38,7 @@ def counts(session: Session) -> tuple[int, int]:
 
 
 @pytest.mark.entry("unwatch")
+@pytest.mark.entry("probe:watchpoint")
 def test_unwatch() -> None:
     with subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE, text=True) as writer:
         try:

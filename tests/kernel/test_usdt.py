@@ -28,6 +28,7 @@ def printed(text: str, *words: str, options: Options | None = None) -> list[Valu
     return [*result(session).printed, said.strip()]
 
 
+@pytest.mark.entry("probe:usdt")
 def test_operands_of_all_forms() -> None:
     text = "usdt:APP:forms { print((arg0, arg1, arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9, arg10, arg11)) }"
     assert printed(text) == [pair(-2, 254, -2, 65534, -2, (1 << 32) - 2, -2, -9, 20, 30, 255, 77), "0"]

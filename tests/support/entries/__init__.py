@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.entries import kernel, output, stacks, tasks, text, types
+from support.entries import kernel, output, probes, stacks, tasks, text, types
 from support.entries.case import Case
 
-CASES: tuple[Case, ...] = (*text.CASES, *types.CASES, *tasks.CASES, *stacks.CASES, *output.CASES, *kernel.CASES)
-DATA = Path(__file__).parents[3] / "docs/compatibility/library.toml"
-NAMES: tuple[str, ...] = tuple(entry["name"] for entry in tomllib.loads(DATA.read_text())["entry"])
+CASES: tuple[Case, ...] = (*text.CASES, *types.CASES, *tasks.CASES, *stacks.CASES, *output.CASES, *kernel.CASES, *probes.CASES)
+DATA = tomllib.loads((Path(__file__).parents[3] / "docs/compatibility/library.toml").read_text())
+NAMES: tuple[str, ...] = (*(e["name"] for e in DATA["entry"]), *(f"probe:{p['name']}" for p in DATA["provider"]))
 
 
 def titles() -> Iterator[tuple[str, Case]]:

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -54,11 +54,16 @@ def work_program() -> Path:
     return program
 
 
+def _symbols() -> Iterator[list[str]]:
+    return (line.split() for line in Path("/proc/kallsyms").read_text().splitlines())
+
+
 _PLACES: dict[str, Callable[[], object]] = {
     "CALL": lambda: "tracepoint:syscalls:sys_enter_getppid /pid == cpid/",
     "OPEN": lambda: f"tracepoint:syscalls:sys_enter_openat /pid == cpid && args.flags == {os.O_PATH | os.O_CLOEXEC}/",
     "APP": work_program,
     "CGROUPS": cgroup2_mount,
+    "JIFFIES": lambda: "0x" + next(w[0] for w in _symbols() if w[2:3] == ["jiffies"]),
 }
 
 
@@ -82,7 +87,7 @@ class Case:
     Args:
         entry: the helper or map function that it is about.
         program: its text. `APP` is the process's program, `CALL` and `OPEN` are probes at its one getppid
-            and its one open, `CGROUPS` is the mount of cgroup v2.
+            and its one open, `CGROUPS` is the mount of cgroup v2, `JIFFIES` the address of that variable.
         says: the whole output; `<pid>`, `<app>` and so on stand for facts of the machine.
         like: or a regular expression for the whole output.
         holds: or a question about it.
@@ -114,7 +119,7 @@ class Case:
 
     def text(self, program: str = "") -> str:
         """The program, its places filled in."""
-        places = r"\b(CALL|OPEN|APP|CGROUPS)\b"
+        places = r"\b(CALL|OPEN|APP|CGROUPS|JIFFIES)\b"
         return re.sub(places, lambda found: str(_PLACES[found[1]]()), program or self.program)
 
     @property

@@ -145,8 +145,8 @@ CASES = (
     ),
     Case(
         "typeinfo",
-        "config = { unstable_typeinfo = enable } begin { print(typeinfo((uint16)1).2); print(typeinfo(curtask).2); }",
-        says="uint16\nstruct task_struct *",
+        "config = { unstable_typeinfo = enable } begin { $t = curtask; print(typeinfo((uint16)1).full_type); print(typeinfo($t).full_type); print(typeinfo(1).base_type); }",
+        says="uint16\nstruct task_struct *\nint",
     ),
     Case("config", "config = { max_strlen = 100 } begin { print((config().max_strlen, config().license)); }", says="(100, GPL)"),
     Case("ncpus", "begin { print(ncpus); print(ncpus()); print(cpu < ncpus); }", says="<ncpus>\n<ncpus>\ntrue"),

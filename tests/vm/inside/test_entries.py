@@ -8,7 +8,9 @@ from support.entries import titles
 from support.entries.case import Case, outcome, wrong
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=title) for title, case in titles() if case.kernel])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=title, marks=pytest.mark.entry(case.entry)) for title, case in titles() if case.kernel]
+)
 def test_entry(case: Case) -> None:
     ran = outcome(case)
     assert not (problem := wrong(case, ran)), problem
