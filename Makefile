@@ -7,7 +7,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Quiet: machines with extra package indexes get a warning for each package that one of them lacks.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install -c constraints.txt
 
-.PHONY: help run test check lint fmt unit bench lock clean
+.PHONY: help run test check lint fmt unit bench compatibility lock clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
@@ -40,6 +40,10 @@ fmt: $(VENV)/installed-dev ## format, and bring generated files up to date
 bench: $(VENV)/installed-all ## compare with bpftrace on this machine
 	@hack/prepare-machine.sh test
 	$(ROOT) $(BIN)/python bench/run.py $(ARGS)
+
+compatibility: $(VENV)/installed-dev ## run every entry of the library, and write docs/compatibility.md
+	@hack/prepare-machine.sh test
+	$(ROOT) $(BIN)/python hack/compatibility.py --measure $(ARGS)
 
 lock: ## renew constraints.txt: the newest versions that pyproject.toml allows
 	rm -rf build/lock && python=$$(hack/find-python) && $$python -m venv build/lock

@@ -17,6 +17,13 @@ CASES = (
     Case("signal", 'begin { signal("SIGUSR1"); }', refused="signal"),
     Case("signal_thread", f'CALL {{ signal_thread("SIGUSR2"); }} {HEARD}', work="wait", says=str(int(signal.SIGUSR2))),
     Case("signal_thread", f"CALL {{ signal_thread({int(signal.SIGHUP)}); }} {HEARD}", work="wait", says=str(int(signal.SIGHUP))),
+    Case(
+        "write_user",
+        'OPEN { print(write_user(args.filename, "/elsewhere", 10)); print(str(args.filename)); print(write_user((int8 *)8, "x", 1)); }',
+        work="",
+        says="true\n/elsewhere" + "/nowhere/at all"[10:] + "\nfalse",
+        kernel="no lockdown",
+    ),
     Case("func", "kprobe:vfs_open /pid == cpid/ { @[func] = count(); }", work="", like=r"@\[vfs_open\]: \d+", kernel="kprobes"),
     Case(
         "path",

@@ -23,6 +23,7 @@ uint8_t tiny = 7;
 uint16_t half = 300;
 uint64_t whole = 1ULL << 40;
 uint32_t table[3] = {10, 20, 30};
+char nowhere[] = "/nowhere/at all";
 const char *greeting = "a greeting";
 
 APART long leaf(void) {
@@ -58,7 +59,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     outer();
-    (void)!open("/nowhere/at all", O_PATH | O_CLOEXEC);
+    (void)!open(nowhere, O_PATH | O_CLOEXEC);
     text("some words", 4);
     six(1, 2, 3, 4, 5, 6);
     address(mac, v6, &v4);
