@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""What a cluster costs its API server and its operator: many simulated agents against a real API server, then real agents.
+
+    python bench/cluster.py                        200 agents with 5 traces each for two minutes; 50 traces on three nodes
+    python bench/cluster.py --nodes 40 --seconds 30 --apply 0
+
+A simulated agent is the real report, its real writer and its real pace; only the kernel is missing. Root for the second part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from kubebpf.agent.cluster.api import Api
+from kubebpf.agent.cluster.part import JITTER
+from kubebpf.agent.cluster.report import WRITES_PER_SECOND, State, interval_seconds, report_status, size
+from kubebpf.agent.cluster.trace import TraceName, Uid, format_time
+from kubebpf.agent.cluster.writer import ReportWriter, Target
+from kubebpf.compiler.artifact.cells import Average, Count, Histogram
+from kubebpf.compiler.artifact.state import Entry, MapState
+from support.agents import Agents
+from support.binaries import REPOSITORY
+from support.chart import System, install
+from support.controlplane import ControlPlane
+from support.operators import OperatorProcess, TestTrace
+from support.pods import Pods
+from support.processes import eventually
+
+KEYS = 100  # of the map that is cut to the twenty largest
+INTERVAL = 10.0  # seconds; what a trace asks for by default
+
+
+@dataclass
+class Figures:
+    """What one run has measured."""
+
+    reports: int
+    seconds: float
+    first: float  # seconds from the last Compiled to all nodes in all statuses
+    report_bytes: int
+    writes: dict[str, float] = field(default_factory=dict)  # a second, by who and what
+    operator_cpu: float = 0.0  # share of a core
+    operator_mib: float = 0.0
+    server_cpu: float = 0.0
+    ages: list[float] = field(default_factory=list)  # of what the statuses say, seconds
+
+    def rows(self) -> list[tuple[str, str]]:
+        percent = [f"{100 * share:.1f} % of a core" for share in (self.operator_cpu, self.server_cpu)]
+        high = quantiles(self.ages, n=20)[-1] if len(self.ages) > 1 else float("nan")
+        return [
+            ("reports (agents x traces)", str(self.reports)),
+            ("bytes of a report", str(self.report_bytes)),
+            ("until every node was in every status", f"{self.first:.1f} s"),
+            *((f"writes a second: {what}", f"{rate:.1f}") for what, rate in sorted(self.writes.items())),
+            ("the operator's CPU, its memory", f"{percent[0]}, {self.operator_mib:.0f} MiB"),
+            ("the API server's CPU", percent[1]),
+            ("mean age of what a status says, median and 95th percentile", f"{median(self.ages):.1f} s, {high:.1f} s"),
+        ]
+
+
+class Fleet:
+    """Simulated agents: a writer and a pace for each, one thread that looks whose report is due."""
+
+    def __init__(self, kubeconfig: Path, nodes: list[str], traces: list[TestTrace]) -> None:
+        self._writers = {node: ReportWriter(Api.connect(kubeconfig)) for node in nodes}
+        self._traces = traces
+        self._digests = [(t.read()["metadata"]["generation"], t.status()["artifact"]["digest"]) for t in traces]
+        self._interval = interval_seconds(INTERVAL, [len(nodes)] * len(traces))
+        self._due = {(node, number): 0.0 for node in nodes for number in range(len(traces))}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.largest = 0
+
+    def __enter__(self) -> Fleet:
+        for writer in self._writers.values():
+            writer.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        for writer in self._writers.values():
+            writer.close(0.1)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.01):
+            now = time.monotonic()
+            for key in [key for key, due in self._due.items() if due <= now]:
+                self._due[key] = now + self._interval * random.uniform(1.0, 1.0 + JITTER)
+                self._report(*key)
+
+    def _report(self, node: str, number: int) -> None:
+        trace, (generation, digest) = self._traces[number], self._digests[number]
+        state = State(generation, digest, node, "Attached", probes=1, started_at=datetime.now(UTC), maps=_maps())
+        status = report_status(state, 20, 50) | {"observedAt": format_time(datetime.now(UTC))}
+        self.largest = max(self.largest, size(status))
+        name = TraceName(trace.kind, trace.namespace, trace.name, Uid(trace.uid))
+        self._writers[node].put(Target(name, node, trace.namespace), status)
+
+
+def _maps() -> list[MapState]:
+    """Three maps of a usual trace; the average says when the report was made, so that the status says how old it is."""
+    keyed = tuple(Entry((f"process-{n:03}",), Count(random.randrange(1, 1 << 40))) for n in range(KEYS))
+    slots = tuple((slot, random.randrange(1, 1 << 30)) for slot in range(5, 35))
+    return [
+        MapState("@", "count", entries=keyed),
+        MapState("@at", "avg", entries=(Entry((), Average(int(time.time() * 1000), 1)),), scalar=True),
+        MapState("@us", "hist", params=(0,), entries=(Entry(("read",), Histogram(slots)),)),
+    ]
+
+
+def simulate(cluster: ControlPlane, system: System, nodes: int, traces: int, seconds: float) -> Figures:
+    """Simulated agents for some time; what it cost."""
+    names = [f"bench-{number:04}" for number in range(nodes)]
+    for name in names:
+        meta = {"name": name, "labels": {"bench": "simulated"}}
+        cluster.api("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": meta})
+    namespace = cluster.namespace("bench")
+    # The default interval of a status: the operator as it is delivered.
+    with OperatorProcess(system.operator, system.namespace, cluster.folder / "operator.log", 15.0) as operator:
+        target = {"nodeSelector": {"bench": "simulated"}}
+        made = [
+            TestTrace(cluster, f"t{n}", namespace, target=target, program=f"begin {{ @a{n} = count(); }}") for n in range(traces)
+        ]
+        for trace in made:
+            trace.wait_for("Compiled", "True", timeout=120)
+        with Fleet(system.agent, names, made) as fleet:
+            began = time.monotonic()
+            for trace in made:
+                eventually(
+                    lambda t=trace: t.status().get("nodes", {}).get("summary") == f"{nodes}/{nodes}", timeout=300, every=0.5
+                )
+            first = time.monotonic() - began
+            time.sleep(15)  # the burst of the first reports is over
+            figures = Figures(nodes * traces, seconds, first, 0)
+            _watch(cluster, operator, made, figures)
+            figures.report_bytes = fleet.largest
+    return figures
+
+
+def _until_all_attached(trace: TestTrace, nodes: int) -> None:
+    eventually(lambda: trace.status().get("nodes", {}).get("summary") == f"{nodes}/{nodes}", timeout=300, every=0.5)
+
+
+def _watch(cluster: ControlPlane, operator: OperatorProcess, traces: list[TestTrace], figures: Figures) -> None:
+    writes, cpu, server = _writes(cluster), _cpu(operator.server.pid), _cpu(cluster.apiserver.pid)
+    began = time.monotonic()
+    while time.monotonic() - began < figures.seconds:
+        for trace in traces:
+            maps = {m["name"]: m for m in trace.status().get("results", {}).get("maps", [])}
+            (cell,) = maps["@at"]["entries"]
+            figures.ages.append(time.time() - int(cell["total"]) / int(cell["count"]) / 1000)
+            figures.operator_mib = max(figures.operator_mib, _mib(operator.server.pid))
+        time.sleep(1)
+    took = time.monotonic() - began
+    after = _writes(cluster)
+    figures.writes = {what: (after[what] - writes.get(what, 0)) / took for what in after if after[what] > writes.get(what, 0)}
+    figures.operator_cpu = (_cpu(operator.server.pid) - cpu) / took
+    figures.server_cpu = (_cpu(cluster.apiserver.pid) - server) / took
+
+
+_COUNTED = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$", re.MULTILINE)
+
+
+def _writes(cluster: ControlPlane) -> dict[str, float]:
+    """Writes of our kinds so far, by verb and resource; from the API server's own metrics."""
+    import ssl
+    import urllib.request
+
+    context = ssl._create_unverified_context()
+    request = urllib.request.Request(f"{cluster.url}/metrics", headers={"Authorization": "Bearer admin-token"})
+    with urllib.request.urlopen(request, context=context) as answer:
+        text = answer.read().decode()
+    found: dict[str, float] = {}
+    for labels, value in _COUNTED.findall(text):
+        said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        if said["verb"] in ("POST", "PUT", "PATCH", "DELETE") and said["resource"] in ("bpftraces", "bpftracereports", "events"):
+            what = f"{said['verb']} {said['resource']}{'/' if said['subresource'] else ''}{said['subresource']}"
+            found[what] = found.get(what, 0) + float(value)
+    return found
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of processor time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _mib(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+
+def apply_to_ready(cluster: ControlPlane, system: System, count: int) -> list[float]:
+    """Seconds from the request to Ready on three nodes with real agents, one trace after the other."""
+    namespace = cluster.namespace("bench-apply")
+    found = []
+    with (
+        OperatorProcess(system.operator, system.namespace, cluster.folder / "operator-apply.log", 15.0),
+        Pods(cluster) as pods,
+        Agents(cluster, system.agent) as agents,
+    ):
+        for letter in "abc":
+            agents.start(pods.node(f"bench-{letter}", {"bench": "real"}))
+        for number in range(count + 1):
+            # Every program is another one, so that nothing is compiled already.
+            program = f"tracepoint:syscalls:sys_enter_getppid {{ @a{number} = count(); }}"
+            trace = TestTrace(cluster, f"t{number}", namespace, program=program, target={"nodeSelector": {"bench": "real"}})
+            eventually(lambda t=trace: t.condition("Ready").get("status") == "True", timeout=60, every=0.01)
+            found.append(time.monotonic() - trace.applied)
+            trace.delete()
+    return found[1:]  # the first one waits for the compiler to start
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--nodes", type=int, default=200)
+    options.add_argument("--traces", type=int, default=5)
+    options.add_argument("--seconds", type=float, default=120)
+    options.add_argument("--apply", type=int, default=50, help="traces applied to three nodes with real agents; 0: none")
+    asked = options.parse_args()
+    with ControlPlane(crds=[REPOSITORY / "crds"]) as cluster:
+        system = install(cluster)
+        rows: list[tuple[str, Any]] = []
+        if asked.nodes:
+            rows += simulate(cluster, system, asked.nodes, asked.traces, asked.seconds).rows()
+        if asked.apply:
+            times = sorted(apply_to_ready(cluster, system, asked.apply))
+            high = times[int(0.95 * (len(times) - 1))]
+            said = f"median {median(times):.2f} s, 95th percentile {high:.2f} s"
+            rows.append((f"apply to Ready on three nodes, {len(times)} traces", said))
+    print(f"budget: {WRITES_PER_SECOND:g} reports a second; load average {os.getloadavg()[0]:.1f}")
+    for what, value in rows:
+        print(f"| {what} | {value} |")
+
+
+if __name__ == "__main__":
+    main()
