@@ -352,6 +352,8 @@ class Agent:
     def _take_over(self, part: Part, live: Live) -> None:
         """The new session counts already; only now the old one goes."""
         if part.live is not None:
+            # What it has printed and nobody has read yet is in no other ring buffer.
+            self._print(part, part.live.poll())
             self._drop(part, part.live)
         part.live, part.settled, part.unpinned = live, None, False
         part.backoff.reset()
