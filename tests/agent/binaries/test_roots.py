@@ -8,6 +8,8 @@ import pytest
 
 from kubebpf.agent.binaries.files import NoFileError, files
 from kubebpf.agent.binaries.roots import file_key, inside, root_key
+from kubebpf.agent.session.moving import search
+from kubebpf.compiler.artifact.manifest import Attach
 from support.images import Shop, make_image, mounted
 
 
@@ -61,3 +63,21 @@ def test_a_file_of_a_shared_layer_is_one_file_until_it_is_changed(tmp_path: Path
         assert file_key(one) == file_key(other)
         (b / "srv/program").chmod(0o700)
         assert file_key(one) != file_key(other)
+
+
+@pytest.mark.kernel
+def test_a_damaged_file_is_missing_and_ends_nothing(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image")
+    whole = (image / "srv/program").read_bytes()
+    for name, data in {"none": b"", "text": b"#!/bin/sh\n", "cut": whole[:3000], "odd": whole[:64] + b"\xff" * 5000}.items():
+        (image / "opt" / name).write_bytes(data)
+    attaches = [
+        Attach(number, "p", "uprobe", f"uprobe:/opt/{name}:sell", {"path": f"/opt/{name}", "function": "sell", "offset": 0})
+        for number, name in enumerate(("shop", "none", "text", "cut", "odd", "absent"))
+    ]
+    with Shop(None, image) as shop:
+        key = root_key(shop.process.pid)
+        assert key is not None
+        seen = search(attaches, {key: shop.process.pid}).roots[key]
+    assert {number for number, _ in seen.units} == {0}
+    assert seen.missing.keys() == {1, 2, 3, 4, 5}

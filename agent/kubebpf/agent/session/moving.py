@@ -120,11 +120,9 @@ def search(
 
 def _units(attach: Attach, node: Node, known: frozenset[Unit], barren: frozenset[Unit]) -> Iterator[tuple[Unit, list[Place]]]:
     """The files of an attach point, each with its places; none for those that are known, or known to have none."""
-    from kubebpf.agent.binaries.binary import NotElfError
     from kubebpf.agent.binaries.files import NoFileError, files
     from kubebpf.agent.binaries.places import in_file
     from kubebpf.agent.binaries.roots import file_key
-    from kubebpf.agent.libbpf.demangle import NoDemanglerError
 
     try:
         found = files(str(attach.target["path"]), node.process)
@@ -135,7 +133,10 @@ def _units(attach: Attach, node: Node, known: frozenset[Unit], barren: frozenset
             unit = (attach.probe, file_key(file.partition("!/")[0], node.process))
             skip = unit in known or unit in barren
             places = [] if skip else [_place(attach, *place) for place in in_file(attach, shown, file, node)]
-        except (OSError, NotElfError, NoDemanglerError) as error:
+        except MissingProbeError:
+            raise
+        except Exception as error:
+            # Containers have what they like in their files; one that is damaged is no reason to leave the others.
             if len(found) == 1:
                 raise MissingProbeError(attach.text, str(error)) from error
             continue
