@@ -131,9 +131,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=Effort().rounds, help="how often each one-liner is measured (%(default)s)")
     chosen = parser.parse_args()
     effort = QUICK if chosen.quick else Effort(rounds=chosen.rounds)
-    signal.signal(
-        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
-    )  # the kernel's statistics go off again on the way out
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     console = Console(width=None if sys.stdout.isatty() else 130)
     try:
         require_rights()
