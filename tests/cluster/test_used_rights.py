@@ -44,7 +44,8 @@ def test_no_right_is_left_over(cluster: ControlPlane, system: System, pods: Pods
         _unsafe_is_asked_for(world)
         _a_late_report_goes(world)
         eventually(lambda: _all_gone(cluster), timeout=60, what="no trace, no report, no object")
-        _compare(cluster)
+    # Some API servers log a watch only when it has ended.
+    _compare(cluster)
 
 
 def _compare(cluster: ControlPlane) -> None:
@@ -82,10 +83,10 @@ def _a_trace_lives(world: World) -> None:
     world.cluster.api("PATCH", f"/api/v1/nodes/{world.b}", label)
     eventually(lambda: len(_reports(world)) == 1, timeout=20, what="a node that leaves the selection takes its report along")
     # Ready is lost and comes again: what was told once is counted up.
-    world.agents[0].stop()
+    third = world.node("c")  # without an agent
     trace.condition("Ready", "False")
     time.sleep(1)
-    world.agents[0].start()
+    world.cluster.api("PATCH", f"/api/v1/nodes/{third}", label)
     trace.condition("Ready", "True")
     eventually(lambda: _told_twice(world), timeout=20, what="the Event Attached counts up")
     trace.delete()
