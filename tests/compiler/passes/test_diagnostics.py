@@ -51,6 +51,7 @@ ELSEWHERE = {
     "ProgramTooLong",  # is a file of a megabyte: syntax/test_limits.py
     "ProgramTooBig",  # likewise: passes/test_size.py
     "UnreadableParameter",  # takes DWARF: kernel/test_uprobe_args.py
+    *("CauseUncertain", "SeesWholeNode"),  # take a whole kernel's tracepoints and iterators: kernel/test_scope.py
     "NoAttachPoints",  # takes a listing: kernel/test_uprobes.py
     *("ConfigInImport", "ImportKind", "ImportNotFound", "ImportUnsafe", "TooManyImports"),  # take files: passes/test_imports.py
 }

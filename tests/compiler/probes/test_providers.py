@@ -88,7 +88,8 @@ def test_rates_that_make_no_sense(written: str, small: KernelView) -> None:
 @pytest.mark.parametrize("probe", ["tracepoint:sched:none", "rawtracepoint:none", "rawtracepoint:none:sched_switch"])
 def test_missing_probes_are_a_matter_of_policy(policy: str, said: list[str], probe: str, small: KernelView) -> None:
     done = checked(f"config = {{ missing_probes = {policy} }} begin {{ }} {probe} {{ @ = count(); }}", small)
-    assert [c.code for c in done.report] == said
+    # An error may be followed by a second one, that the probe is left with no place to attach to.
+    assert [c.code for c in done.report if c.code != "NoAttachPoints"] == said
     assert (done.program is None) == (policy == "error")
     if done.program:
         assert [p.target.provider.name for p in done.program.probes] == ["begin"]

@@ -6,6 +6,7 @@ No mmap: a file that is cut meanwhile would end this process (SIGBUS).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 
 class Stream:
@@ -41,6 +42,7 @@ class Stream:
         """As a file's."""
         return self._at
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # At the end of the process the module may be gone before its objects.
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            close(self._descriptor)

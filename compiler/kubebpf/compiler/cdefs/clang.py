@@ -124,5 +124,8 @@ def is_function_like(cursor: Cursor) -> bool:
 
 
 def tokens(cursor: Cursor) -> list[str]:
-    """The words of a macro, its name first."""
-    return [token.spelling for token in cursor.get_tokens()]
+    """The words of a macro, its name first; none of a macro whose text is not UTF-8."""
+    try:
+        return [token.spelling for token in cursor.get_tokens()]
+    except UnicodeDecodeError:
+        return []
