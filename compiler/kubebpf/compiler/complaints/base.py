@@ -74,10 +74,12 @@ class Report:
 
     sources: list[Source]
     complaints: list[Complaint] = field(default_factory=list)
+    _known: set[Complaint] = field(default_factory=set, repr=False, compare=False)
 
     def add(self, complaint: Complaint) -> None:
         """Record a diagnostic unless an equal one (same kind, same place, same words) is already there."""
-        if complaint not in self.complaints:
+        if complaint not in self._known:
+            self._known.add(complaint)
             self.complaints.append(complaint)
 
     @property

@@ -23,10 +23,10 @@ from kubebpf.compiler.passes.macro_calls import check_definitions, explain, fitt
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.span import Span
 
-MAX_NODES = 100_000  # of all expansions: far beyond what a probe could hold as instructions
+MAX_NODES = 50_000  # of all expansions: far beyond what a probe could hold as instructions
 MAX_DEPTH = 64  # calls inside each other's bodies
 MAX_LEVELS = 256  # nodes inside each other: more than a tree may have behind this pass
-MAX_STEPS = 500_000  # nodes copied, those of arguments that no body uses included
+MAX_STEPS = 250_000  # nodes copied, those of arguments that no body uses included
 LIMITS = {"nodes": MAX_NODES, "levels of calls": MAX_DEPTH, "levels": MAX_LEVELS, "steps": MAX_STEPS}
 
 _VALUELESS = (tree.Block, tree.If)
