@@ -187,6 +187,13 @@ def test_while_nothing_changes_nothing_is_written(world: World) -> None:
     world.calls(1, 2)
     for trace in quiet:
         trace.results(lambda m: scalar(m, "@all") == 3)
+
+    def only_ours() -> bool:
+        path = "/api/v1/namespaces/kubebpf-system/configmaps?labelSelector=kubebpf.dev%2Fdigest"
+        stored = {item["metadata"]["name"] for item in world.cluster.api("GET", path)["items"]}
+        return stored == {trace.status()["artifact"]["configMap"] for trace in quiet}
+
+    eventually(only_ours, timeout=90, what="objects of the tests before are collected")
     time.sleep(3)
 
     def writes() -> list[tuple[str, str]]:
