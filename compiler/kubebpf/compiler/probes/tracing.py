@@ -9,6 +9,7 @@ The context of fentry and fexit is an array of u64: the arguments, structs in as
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import BadAttachPoint, NoSuchField, SeesWholeNode
@@ -187,18 +188,7 @@ FENTRY = Provider(
     context=_plain,
     function=Space.KERNEL,
 )
-FEXIT = Provider(
-    "fexit",
-    _check,
-    _section,
-    preemptible=True,
-    exclusive=False,
-    argument=_argument,
-    names=_names,
-    result=_result,
-    context=_plain,
-    function=Space.KERNEL,
-)
+FEXIT = replace(FENTRY, name="fexit")
 ITER = Provider(
     "iter",
     _check_iter,
