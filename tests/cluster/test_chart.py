@@ -23,21 +23,25 @@ OPERATOR_MAY = [
     "list bpftraces.kubebpf.dev", "watch clusterbpftraces.kubebpf.dev", "create bpftraces.kubebpf.dev",
     "update bpftraces.kubebpf.dev/status", "delete bpftracereports.kubebpf.dev",
     "create configmaps kubebpf-system", "delete configmaps kubebpf-system", "create events", "list nodes",
-    "update leases.coordination.k8s.io kubebpf-system",
+    "update leases.coordination.k8s.io kubebpf-system", "patch bpfnodes.kubebpf.dev", "get btfchunks.kubebpf.dev kubebpf-system",
 ]  # fmt: skip
 OPERATOR_MAY_NOT = [
     "get secrets kubebpf-system", "update configmaps kubebpf-system", "get configmaps default",
     "patch bpftraces.kubebpf.dev", "update bpftraces.kubebpf.dev", "create bpftracereports.kubebpf.dev",
     "list pods", "create pods", "delete pods", "list namespaces",
+    "create bpfnodes.kubebpf.dev", "patch bpfnodes.kubebpf.dev/status", "create btfchunks.kubebpf.dev kubebpf-system",
 ]  # fmt: skip
 AGENT_MAY = [
     "list bpftraces.kubebpf.dev", "watch clusterbpftraces.kubebpf.dev", "create bpftracereports.kubebpf.dev",
     "patch bpftracereports.kubebpf.dev/status", "get configmaps kubebpf-system", "watch pods", "list nodes", "watch namespaces",
+    "create bpfnodes.kubebpf.dev", "patch bpfnodes.kubebpf.dev/status", "create btfchunks.kubebpf.dev kubebpf-system",
 ]  # fmt: skip
 AGENT_MAY_NOT = [
     "get secrets kubebpf-system", "list configmaps kubebpf-system", "get configmaps default",
     "create configmaps kubebpf-system", "patch bpftraces.kubebpf.dev", "patch bpftraces.kubebpf.dev/status",
     "patch bpftracereports.kubebpf.dev", "create events", "patch nodes", "delete pods", "create pods", "get pods",
+    "patch bpfnodes.kubebpf.dev", "delete bpfnodes.kubebpf.dev", "create btfchunks.kubebpf.dev default",
+    "update btfchunks.kubebpf.dev kubebpf-system", "delete btfchunks.kubebpf.dev kubebpf-system",
 ]  # fmt: skip
 
 
@@ -45,7 +49,7 @@ def test_the_crds_of_the_chart_are_those_of_the_project() -> None:
     subprocess.run([sys.executable, REPOSITORY / "hack" / "sync-crds.py", "--check"], check=True)
     rendered = {thing["metadata"]["name"]: thing for thing in render(25) if thing["kind"] == "CustomResourceDefinition"}
     written = [yaml.safe_load(path.read_text()) for path in (REPOSITORY / "crds").glob("*.yaml")]
-    assert len(rendered) == len(written) == 3
+    assert len(rendered) == len(written) == 5
     for crd in written:
         crd["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
         assert rendered[crd["metadata"]["name"]] == crd
@@ -66,23 +70,26 @@ def test_it_renders_for_old_and_new_clusters(minor: int) -> None:
     assert ("ValidatingAdmissionPolicy" in kinds) == ("ValidatingAdmissionPolicyBinding" in kinds) == (minor >= 30)
 
 
-def test_agents_write_reports_of_their_own_node_only() -> None:
-    objects = {thing["kind"]: thing for thing in render(30)}
-    policy, binding = objects["ValidatingAdmissionPolicy"], objects["ValidatingAdmissionPolicyBinding"]
+@pytest.mark.parametrize(("suffix", "plural"), [("reports", "bpftracereports"), ("nodes", "bpfnodes")])
+def test_agents_write_for_their_own_node_only(suffix: str, plural: str) -> None:
+    named = {(thing["kind"], thing["metadata"]["name"]): thing for thing in render(30)}
+    policy = named["ValidatingAdmissionPolicy", f"kubebpf-{suffix}"]
+    binding = named["ValidatingAdmissionPolicyBinding", f"kubebpf-{suffix}"]
     spec = policy["spec"]
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
     assert spec["failurePolicy"] == "Fail"
     (rule,) = spec["matchConstraints"]["resourceRules"]
     # A subresource or a version that is not named would be a way around it.
-    served = yaml.safe_load((REPOSITORY / "crds/bpftracereports.yaml").read_text())["spec"]["versions"]
+    served = yaml.safe_load((REPOSITORY / f"crds/{plural}.yaml").read_text())["spec"]["versions"]
     assert rule["apiVersions"] == [version["name"] for version in served if version["served"]]
-    assert set(rule["resources"]) == {"bpftracereports", "bpftracereports/status"}
+    assert set(rule["resources"]) == {plural, f"{plural}/status"}
     assert set(rule["operations"]) == {"CREATE", "UPDATE", "DELETE"}
     (condition,) = spec["matchConditions"]
-    account = objects["DaemonSet"]["spec"]["template"]["spec"]["serviceAccountName"]
+    account = _pod_spec(list(named.values()), "DaemonSet")["serviceAccountName"]
     assert f"'system:serviceaccount:kubebpf-system:{account}'" in condition["expression"]
     rules = " ".join(validation["expression"] for validation in spec["validations"])
-    assert "oldObject.spec.node" in rules and " object.spec.node" in rules and "variables.node != ''" in rules
+    what = {"reports": "spec.node", "nodes": "metadata.name"}[suffix]
+    assert f"oldObject.{what}" in rules and f" object.{what}" in rules and "variables.node != ''" in rules
     assert "ValidatingAdmissionPolicy" not in {thing["kind"] for thing in render(30, values={"agent.boundReports": False})}
 
 

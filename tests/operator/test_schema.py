@@ -14,7 +14,7 @@ from kubebpf.operator.model import PHASES, PROGRAM_LIMIT, parse_duration
 from support.binaries import REPOSITORY
 
 Json = dict[str, Any]
-FILES = ("bpftraces", "clusterbpftraces", "bpftracereports")
+FILES = ("bpftraces", "clusterbpftraces", "bpftracereports", "bpfnodes", "btfchunks")
 
 
 def crd(name: str) -> Json:
@@ -71,6 +71,10 @@ def test_rules_of_cel() -> None:
         ".spec.report.interval": 'self.matches("[1-9]")',
     }  # fmt: skip
     assert {path: rule["rule"] for path, rule in rules(schema("bpftracereports"))} == {".spec": "self == oldSelf"}
+    assert {path: rule["rule"] for path, rule in rules(schema("btfchunks"))} == {
+        "": "self.metadata.name == 'btf-' + self.spec.digest.substring(7, 39) + '-' + string(self.spec.index)",
+        ".spec": "self == oldSelf",
+    }
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -104,6 +108,13 @@ def test_both_kinds_of_trace_have_the_same_fields() -> None:
     assert schema("bpftraces")["properties"]["status"] == schema("clusterbpftraces")["properties"]["status"]
 
 
+def test_a_variant_has_the_fields_of_an_artifact() -> None:
+    status = without_descriptions(schema("bpftraces")["properties"]["status"]["properties"])
+    variant = status["variants"]["items"]["properties"]
+    assert variant.pop("btf") == without_descriptions(schema("btfchunks")["properties"]["spec"]["properties"]["digest"])
+    assert variant == status["artifact"]["properties"]
+
+
 def test_a_merged_map_has_the_form_of_a_reported_one() -> None:
     merged = schema("bpftraces")["properties"]["status"]["properties"]["results"]["properties"]["maps"]
     reported = schema("bpftracereports")["properties"]["status"]["properties"]["maps"]
@@ -116,6 +127,8 @@ def test_a_merged_map_has_the_form_of_a_reported_one() -> None:
         ("bpftraces", "BpfTrace", "bt", "Namespaced"),
         ("clusterbpftraces", "ClusterBpfTrace", "cbt", "Cluster"),
         ("bpftracereports", "BpfTraceReport", "btr", "Namespaced"),
+        ("bpfnodes", "BpfNode", "bn", "Cluster"),
+        ("btfchunks", "BtfChunk", "btfc", "Namespaced"),
     ],
 )
 def test_names(name: str, kind: str, short: str, scope: str) -> None:
@@ -123,7 +136,7 @@ def test_names(name: str, kind: str, short: str, scope: str) -> None:
     assert crd(name)["metadata"]["name"] == f"{name}.kubebpf.dev"
     assert (spec["names"]["kind"], spec["names"]["shortNames"], spec["scope"]) == (kind, [short], scope)
     assert spec["names"]["categories"] == ["kubebpf"]
-    assert spec["versions"][0]["subresources"] == {"status": {}}
+    assert spec["versions"][0].get("subresources", {}) == ({"status": {}} if name != "btfchunks" else {})
 
 
 def test_columns() -> None:
