@@ -199,7 +199,8 @@ def _complaint(text: _Text, problem: clang.Problem) -> Complaint:
     if header := _header(problem):
         return ForbiddenHeader(span=span, name=header) if _outside(header) else MissingHeader(span=span, name=header)
     where = "" if problem.file == clang.MAIN else f" (in <{Path(problem.file).name}>)"
-    return BadDefinition(span=span, problem=_without_places(problem.text) + where)
+    # What could not be lent by the kernel in view, another one may have.
+    return BadDefinition(span=span, problem=_without_places(problem.text) + where, of_kernel=wanted(problem.text) is not None)
 
 
 def _without_places(text: str) -> str:

@@ -43,6 +43,8 @@ class Complaint:
         span: the place that the caret line underlines.
         help: hints, one a line, printed as `HINT: …`.
         notes: further places and remarks.
+        of_kernel: it is about something that the kernel in view lacks or has in another form: another kernel may take the program.
+            A default of those diagnostics that are always of that sort.
     """
 
     title: ClassVar[str]
@@ -52,6 +54,7 @@ class Complaint:
     span: Span
     help: tuple[str, ...] = ()
     notes: tuple[Note, ...] = field(default=())
+    of_kernel: bool = False
 
     @property
     def message(self) -> str:
@@ -96,6 +99,11 @@ class Report:
     def assumes(self) -> bool:
         """Whether something was taken to exist of which nothing is known: the program may be right, but makes no object."""
         return any(c.assumes for c in self.complaints)
+
+    @property
+    def of_kernel(self) -> bool:
+        """Whether it is the kernel in view alone that stands in the way: the program may compile against another one."""
+        return bool(self.errors) and all(c.of_kernel for c in self.errors)
 
     def __iter__(self) -> Iterator[Complaint]:
         return iter(sorted(self.complaints, key=lambda c: (c.span.file, c.span.start, c.span.end)))

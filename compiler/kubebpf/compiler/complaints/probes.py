@@ -33,6 +33,7 @@ class MatchesDiffer(Complaint):
     what: str
     pattern: str
     problem: str
+    of_kernel: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,3 +59,4 @@ class NoAttachPoints(Complaint):
 
     title: ClassVar[str] = "Probe has no valid attach points."
     help: tuple[str, ...] = ('If that is expected on some nodes, begin with: config = { missing_probes = "warn" }',)
+    of_kernel: bool = True  # as what was said of each

@@ -10,10 +10,11 @@ from kubebpf.compiler.complaints.base import Complaint
 
 @dataclass(frozen=True, kw_only=True)
 class UnknownIdentifier(Complaint):
-    """A bare name that nothing defines."""
+    """A bare name that nothing defines. Constants of the kernel's enums are such names."""
 
     title: ClassVar[str] = "Unknown identifier: '{name}'"
     name: str
+    of_kernel: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +245,7 @@ class UnknownType(Complaint):
 
     title: ClassVar[str] = 'Cannot resolve unknown type "{name}"'
     name: str
+    of_kernel: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,11 +125,12 @@ def _undefined(t: Typing, operand: tree.Expr | tree.TypeSyntax) -> UnknownType |
 
 
 def _unknown(t: Typing, node: tree.NamedType) -> UnknownType:
-    if node.name in t.macros and not node.keyword:
+    macro = node.name in t.macros and not node.keyword
+    if macro:
         near: tuple[str, ...] = (f"{node.name} is a macro: none is expanded where a type can stand.",)
     else:
         near = t.hint(node.span, node.name, lambda: t.view.type_names(node.keyword, NAMES))
-    return UnknownType(span=node.span, name=_spelling(node), help=near)
+    return UnknownType(span=node.span, name=_spelling(node), help=near, of_kernel=not macro)
 
 
 def _spelling(node: tree.NamedType) -> str:
@@ -152,7 +153,7 @@ def _lookup(t: Typing, node: tree.NamedType) -> Type | None:
 def _array(t: Typing, node: tree.ArrayType) -> Type | None:
     length = None if node.length is None else t.expr(node.length)
     if length is not None and not isinstance(length, typed.Constant):
-        t.complain(UnknownType(span=node.span, name="an array whose length is no constant"))
+        t.complain(UnknownType(span=node.span, name="an array whose length is no constant", of_kernel=False))
         return None
     n = 0 if length is None else length.value
     if isinstance(node.element, tree.NamedType) and node.element.name in ("string", "buffer"):
@@ -220,7 +221,8 @@ def offsetof_of(t: Typing, node: tree.Offsetof) -> typed.Expr:
         struct = struct_of(current)
         field = None if struct is None else find_field(struct, name)
         if struct is None or field is None:
-            return t.bad(node, NoSuchField(span=node.span, type=str(current), name=name))
+            kernel = struct is not None and struct.origin is Origin.BTF
+            return t.bad(node, NoSuchField(span=node.span, type=str(current), name=name, of_kernel=kernel))
         steps.append((struct, field))
         fixed, current = fixed + field.offset, field.type
     if steps[0][0].origin is Origin.BTF:
@@ -239,6 +241,11 @@ def cast(t: Typing, node: tree.Cast) -> typed.Expr:
     return cast_to(t, node, operand, to)
 
 
+def _of_kernel(t: Typing, enum: EnumType) -> bool:
+    """Whether an enum is the kernel's, not the program's own."""
+    return t.view.program is None or t.view.program.enum(enum.name) is None
+
+
 def cast_to(t: Typing, node: tree.Node, operand: typed.Expr, to: Type) -> typed.Expr:
     """An explicit conversion of a typed expression."""
     found = operand.type
@@ -250,7 +257,7 @@ def cast_to(t: Typing, node: tree.Node, operand: typed.Expr, to: Type) -> typed.
         if isinstance(operand, typed.Constant):
             value = convert_constant(operand, to)
             if isinstance(to, EnumType) and value not in (v for _, v in to.values):
-                return t.bad(node, NotInEnum(span=node.span, type=str(to), value=value))
+                return t.bad(node, NotInEnum(span=node.span, type=str(to), value=value, of_kernel=_of_kernel(t, to)))
             return typed.Constant(span=node.span, type=to, value=value)
         return typed.Convert(span=node.span, type=to, operand=operand)
     if isinstance(to, Array):

@@ -89,9 +89,9 @@ def member(t: Typing, node: tree.Node, object_: typed.Expr, struct: Struct, name
     struct = _own(t, struct)
     found = find_field(struct, name)
     if found is None:
-        names = [f.name for f in flat_fields(struct)]
-        complaint = NoSuchField(span=node.span, type=str(struct), name=name, help=did_you_mean(name, names))
-        return t.bad(node, complaint)
+        near = did_you_mean(name, [f.name for f in flat_fields(struct)])
+        kernel = struct.origin is Origin.BTF
+        return t.bad(node, NoSuchField(span=node.span, type=str(struct), name=name, help=near, of_kernel=kernel))
     space = _space_of(object_)
     type_ = value_type(found.type, space)
     return typed.Member(span=node.span, type=type_, object=object_, struct=struct, field=found)

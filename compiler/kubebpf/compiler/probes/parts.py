@@ -30,7 +30,7 @@ def missing(t: Typing, node: tree.AttachPoint, what: str, name: str, hint: tuple
     t.absent += not hint  # a name like it is there: then this is a slip of the pen, and no other kernel has it either
     policy = t.settings.missing_probes
     if policy == "error":
-        t.complain(UnknownProbe(span=node.span, what=what, name=name, help=hint))
+        t.complain(UnknownProbe(span=node.span, what=what, name=name, help=hint, of_kernel=True))
     elif policy == "warn":
         t.complain(ProbeSkipped(span=node.span, what=what, name=name, help=hint))
     return None

@@ -80,7 +80,7 @@ def _tracepoint_argument(t: Typing, node: tree.Expr, target: Target, name: str) 
     if found is None:
         help_ = did_you_mean(name, [f.name for f in args.fields])
         what = f"struct _tracepoint_{args.category}_{args.event}"
-        return t.bad(node, NoSuchField(span=node.span, type=what, name=name, help=help_))
+        return t.bad(node, NoSuchField(span=node.span, type=what, name=name, help=help_, of_kernel=True))
     return typed.Argument(span=node.span, type=value_type(found.type, Space.KERNEL), access=found)
 
 
@@ -138,7 +138,8 @@ def _raw_argument(t: Typing, node: tree.Expr, target: Target, name: str) -> type
     if not function.known:
         return typed.Argument(span=node.span, type=U64, access=None)
     hint = did_you_mean(name, [p for p, _ in function.params])
-    return t.bad(node, NoSuchField(span=node.span, type=f"rawtracepoint:{function.name}", name=name, help=hint))
+    what = f"rawtracepoint:{function.name}"
+    return t.bad(node, NoSuchField(span=node.span, type=what, name=name, help=hint, of_kernel=True))
 
 
 def _raw_things(function: Function) -> common.Things:
@@ -154,7 +155,7 @@ def _raw_numbered(t: Typing, node: tree.Expr, target: Target, name: str) -> type
     index = int(name)
     if function is not None and function.known and index >= len(function.params):
         what = f"rawtracepoint:{function.name} with {len(function.params)} arguments"
-        return t.bad(node, NoSuchField(span=node.span, type=what, name=f"arg{name}"))
+        return t.bad(node, NoSuchField(span=node.span, type=what, name=f"arg{name}", of_kernel=True))
     return typed.Argument(span=node.span, type=U64, access=RawArgument(index))
 
 

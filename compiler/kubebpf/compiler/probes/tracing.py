@@ -89,7 +89,7 @@ def _argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Ex
     if not function.known:
         return typed.Argument(span=node.span, type=U64, access=None)
     hint = did_you_mean(name, [p for p, _ in function.params])
-    return t.bad(node, NoSuchField(span=node.span, type=target.text, name=name, help=hint))
+    return t.bad(node, NoSuchField(span=node.span, type=target.text, name=name, help=hint, of_kernel=True))
 
 
 def _things(function: Function) -> common.Things:
@@ -121,7 +121,8 @@ def _result(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr
         return refuses("retval")(t, node, target, name)
     assert function is not None
     if isinstance(function.returns, Void):
-        return t.bad(node, BadAttachPoint(span=node.span, problem=f"{function.name} returns nothing: there is no retval"))
+        problem = f"{function.name} returns nothing: there is no retval"
+        return t.bad(node, BadAttachPoint(span=node.span, problem=problem, of_kernel=True))
     index = sum(words(type_) for _, type_ in function.params)
     return typed.Argument(span=node.span, type=value_type(function.returns, Space.KERNEL), access=RawArgument(index))
 
