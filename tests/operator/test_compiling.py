@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from kubebpf.compiler.artifact.artifact import Artifact
-from kubebpf.operator.compiling import Answer, Compiled, Compiler, Request, Worker, WorkerError
+from kubebpf.operator.compiling import Answer, Compiled, Compiler
 from kubebpf.operator.config import CompileLimits, Config
 from kubebpf.operator.status import Refused
+from kubebpf.operator.worker import Request, Worker, WorkerError
 
 pytestmark = pytest.mark.btf
 

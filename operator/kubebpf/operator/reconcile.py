@@ -17,7 +17,7 @@ from typing import Any
 
 from kubebpf.compiler.artifact.statement import Grant
 from kubebpf.operator.api import Api, ConflictError, GoneError, InvalidError
-from kubebpf.operator.compiling import Compiled, Compiler, Request
+from kubebpf.operator.compiling import Compiled, Compiler
 from kubebpf.operator.conditions import COMPILED, SUCCEEDED, read_condition
 from kubebpf.operator.config import Config
 from kubebpf.operator.events import Recorder
@@ -31,6 +31,7 @@ from kubebpf.operator.store import Store
 from kubebpf.operator.tally import Tally, take
 from kubebpf.operator.turns import Turns
 from kubebpf.operator.work import Bucket
+from kubebpf.operator.worker import Request
 
 logger = logging.getLogger(__name__)
 

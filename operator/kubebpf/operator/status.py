@@ -67,10 +67,15 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """There is no object: the program or the spec is wrong. `message` is for people and complete."""
+    """There is no object: the program or the spec is wrong. `message` is for people and complete.
+
+    Args:
+        of_kernel: only the kernel that it was compiled against stands in the way.
+    """
 
     reason: str
     message: str
+    of_kernel: bool = False
 
 
 Outcome = Artifact | Refused | None  # None: not compiled yet

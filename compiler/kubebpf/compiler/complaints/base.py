@@ -43,8 +43,8 @@ class Complaint:
         span: the place that the caret line underlines.
         help: hints, one a line, printed as `HINT: …`.
         notes: further places and remarks.
-        of_kernel: it is about something that the kernel in view lacks or has in another form: another kernel may take the program.
-            A default of those diagnostics that are always of that sort.
+        of_kernel: it is about something that the kernel in view lacks or has in another form: another kernel may take the
+            program. Of some diagnostics it is always so.
     """
 
     title: ClassVar[str]
