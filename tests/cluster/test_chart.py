@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -199,8 +200,24 @@ def test_the_commands_are_those_of_the_programs() -> None:
         "--webhook-configuration=validating/kubebpf", "--webhook-configuration=mutating/kubebpf",
     ]  # fmt: skip
     assert _pod_spec(objects, "DaemonSet")["containers"][0]["args"] == [
-        "agent", "--node-name", "$(NODE_NAME)", "--namespace", "kubebpf-system",
+        "agent", "--node-name", "$(NODE_NAME)", "--namespace", "kubebpf-system", "--daemonset", "kubebpf-agent",
     ]  # fmt: skip
+
+
+def test_packets_have_a_folder_of_the_node_when_it_is_named() -> None:
+    spec = _pod_spec(render(values={"agent.packets.hostPath": "/srv/packets", "agent.packets.maxMiB": 8}), "DaemonSet")
+    (container,) = spec["containers"]
+    assert container["args"][-2:] == ["--packet-folder=/var/lib/kubebpf/packets", "--packet-mib=8"]
+    assert {"name": "packets", "mountPath": "/var/lib/kubebpf/packets"} in container["volumeMounts"]
+    assert spec["volumes"][-1]["hostPath"] == {"path": "/srv/packets", "type": "DirectoryOrCreate"}
+    with pytest.raises(HelmError, match="hostPath"):
+        render(values={"agent.packets.hostPath": "relative"})
+
+
+def test_the_notes_name_every_crd() -> None:
+    notes = (CHART / "templates/NOTES.txt").read_text()
+    (named,) = re.findall(r"delete crd \{(.*)\}\.kubebpf\.dev", notes)
+    assert sorted(named.split(",")) == sorted(path.stem for path in (REPOSITORY / "crds").glob("*.yaml"))
 
 
 def _pod_spec(objects: list[Object], kind: str) -> Object:

@@ -35,15 +35,23 @@ TEST_KEY = Key.make(datetime.now(UTC))
 
 _AGENT = (
     "import sys; from pathlib import Path; from kubebpf.agent.main import run; "
-    "run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), pins=sys.argv[4])"
+    "run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), pins=sys.argv[4], daemonset='kubebpf-agent')"
 )
 
 
 class AgentProcess(Server):
     """One agent; its printed lines and its log."""
 
-    def __init__(self, node: str, kubeconfig: Path, folder: Path, wrapper: Sequence[str] = (), pins: Path | str = "") -> None:
-        argv = [*wrapper, sys.executable, "-c", _AGENT, node, SYSTEM, str(kubeconfig), str(pins)]
+    def __init__(
+        self,
+        node: str,
+        kubeconfig: Path,
+        folder: Path,
+        wrapper: Sequence[str] = (),
+        pins: Path | str = "",
+        namespace: str = SYSTEM,
+    ) -> None:
+        argv = [*wrapper, sys.executable, "-c", _AGENT, node, namespace, str(kubeconfig), str(pins)]
         super().__init__(argv, folder / f"agent-{node}-{secrets.token_hex(3)}.log")
         self.node = node
 
@@ -73,14 +81,14 @@ class AgentProcess(Server):
 class Agents:
     """Agents of made-up nodes on this machine; ended at the end of the block."""
 
-    def __init__(self, cluster: ControlPlane, kubeconfig: Path) -> None:
-        self.cluster, self.kubeconfig = cluster, kubeconfig
+    def __init__(self, cluster: ControlPlane, kubeconfig: Path, namespace: str = SYSTEM) -> None:
+        self.cluster, self.kubeconfig, self.namespace = cluster, kubeconfig, namespace
         self.pins: Path | None = Path("/sys/fs/bpf") / f"kubebpf-test-{secrets.token_hex(4)}"
         self._agents: list[AgentProcess] = []
 
     def start(self, node: str, wrapper: Sequence[str] = ()) -> AgentProcess:
         """Start one; `wrapper` is a command that runs a command, to take rights away."""
-        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper, self.pins or "")
+        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper, self.pins or "", self.namespace)
         self._agents.append(agent)
         agent.start()
         return agent

@@ -52,6 +52,7 @@ def run(
     pins: Path | str | None = DEFAULT,
     trace_memory_mib: int = TRACE_MIB,
     node_memory_mib: int = NODE_MIB,
+    daemonset: str = "",
     log_format: str = "text",
     log_level: str = "INFO",
 ) -> int:
@@ -69,6 +70,7 @@ def run(
         packet_mib: how many MiB such a file has at most.
         pins: a folder in a bpffs where traces are pinned, so that the next agent takes them up; None or "": nowhere.
         trace_memory_mib, node_memory_mib: that the maps of one trace, and of all, may take; 0: no limit.
+        daemonset: of this agent, in `namespace`; when it is deleted, the agent removes its pins. Empty: they always stay.
         log_format: text or json.
 
     Returns:
@@ -93,6 +95,7 @@ def run(
         Path(pins) if pins and str(pins) else None,
         trace_memory_mib,
         node_memory_mib,
+        daemonset,
     )
     _serve(Agent(settings, api, directory), directory)
     return 0

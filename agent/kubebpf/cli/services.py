@@ -106,6 +106,12 @@ def operator(**options: Any) -> int:
     help="In a bpffs: traces outlive the agent here, and the next one takes them up. An empty one: nowhere.",
 )
 @click.option(
+    "--daemonset",
+    default="",
+    metavar="NAME",
+    help="To which this agent belongs: when it is deleted, pins go. [default: they stay]",
+)
+@click.option(
     "--trace-memory-mib", type=click.IntRange(0), default=64, show_default=True, help="For the maps of a trace; 0: no limit."
 )
 @click.option(

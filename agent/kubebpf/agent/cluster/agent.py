@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError
+from kubebpf.agent.cluster.belonging import Owner
 from kubebpf.agent.cluster.containers import Looked, Request, look
 from kubebpf.agent.cluster.cost import MIB, NODE_MIB, TRACE_MIB, Budget, CpuLimitError, Statistics
 from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
@@ -40,7 +41,7 @@ from kubebpf.agent.pods.directory import PodDirectory
 
 log = logging.getLogger(__name__)
 
-LAST_WRITES_SECONDS = 10.0
+LAST_WRITES_SECONDS, GONE_WRITES_SECONDS = 10.0, 2.0
 # A report that took d seconds to make is not made again before this times d: at most a tenth of a core for a trace's maps.
 READING_SHARE = 9.0
 # An event may come once in a while that no timer announced; nothing waits longer than this.
@@ -60,6 +61,7 @@ class Settings:
         files: that cat() may read.
         pins: a folder in a bpffs where sessions are pinned, so that the next agent takes them up; None: nowhere.
         trace_mib, node_mib: MiB that the maps of one trace, and of all, may take; 0: no limit.
+        daemonset: to which the agent belongs; when it is deleted, the agent takes its pins along. Empty: pins always stay.
     """
 
     node: str
@@ -71,6 +73,7 @@ class Settings:
     pins: Path | None = None
     trace_mib: int = TRACE_MIB
     node_mib: int = NODE_MIB
+    daemonset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Agent:
         self._budget = Budget(settings.trace_mib * MIB, settings.node_mib * MIB)
         self._here = Surroundings(directory, settings.node, settings.files, self._pinned, budget=self._budget)
         self._swept = False
+        self._owner = Owner(api, settings.namespace, settings.daemonset)
         self._writer = ReportWriter(api)
         # One: programs are verified one after the other anyhow, and a node has other work to do.
         self._loader = ThreadPoolExecutor(1, "loader")
@@ -147,6 +151,7 @@ class Agent:
         """Work until `stop` is called; then close all sessions and write the last reports."""
         watches = [Watch(self._api, resource, self._put) for resource in resources(self._settings.node)]
         self._writer.start()
+        self._owner.start()
         for watch in watches:
             watch.start()
         log.info("agent of node %s: started", self._settings.node)
@@ -215,6 +220,9 @@ class Agent:
             if 0 < part.retry_at <= now:
                 part.retry_at = 0.0
                 self._reconcile({uid})
+            if part.needs and self._budget.has_room(uid, part.needs):
+                part.needs, part.settled = 0, None
+                self._reconcile({uid})
             with self._guard(part):
                 if part.live is not None:
                     self._tick_live(part, part.live, now)
@@ -276,7 +284,7 @@ class Agent:
             part.settled = identity
             self._loader.submit(self._pinned.keep_only, identity.uid)
         if part.wants(identity, time.monotonic()):
-            part.loading = identity
+            part.loading, part.needs = identity, 0
             self._loader.submit(self._load, part.trace, identity)
 
     def _completed_before(self, part: Part, identity: Identity) -> bool:
@@ -390,8 +398,9 @@ class Agent:
             # The operator may sign again, with a newer key, without a new generation.
             part.retry_at = time.monotonic() + part.backoff.next()
         else:
-            part.settled = loaded.identity
+            part.settled, part.needs = loaded.identity, self._budget.waits(error)
         reason, message = (error.reason, str(error)) if isinstance(error, RefusedError) else why(error)
+        message += "; it is started when other traces here need less" if part.needs else ""
         log.error("%s: %s: %s", part.trace.name, reason, message, exc_info=error if reason == "AgentError" else None)
         self._write(part, _idle(loaded.identity, "Failed", reason, message))
 
@@ -445,13 +454,14 @@ class Agent:
     def _release(self, live: Live) -> None:
         self._budget.give_back(live.identity.uid)
         self._statistics.release(live.id)
+        self.wake()  # another trace may have waited for the memory
 
-    def _leave(self, part: Part, live: Live) -> None:
-        """This agent ends, the trace does not: what is pinned counts on, for the next agent to take up."""
-        self._report(part, live, "Attached" if live.pinned else "Pending", "AgentStopped")
+    def _leave(self, part: Part, live: Live, gone: bool) -> None:
+        """This agent ends, the trace does not: what is pinned counts on, for the next agent to take up, unless none comes."""
+        self._report(part, live, "Attached" if live.pinned and not gone else "Pending", "AgentStopped")
         part.live = None
         self._release(live)
-        self._loader.submit(leave_quietly, live)
+        self._loader.submit(close_quietly if gone else leave_quietly, live)
 
     # -- scope and reports
 
@@ -506,13 +516,18 @@ class Agent:
     # -- the end
 
     def _close(self) -> None:
+        gone = self._owner.is_gone()
         for part in list(self._parts.values()):
             with self._guard(part):
                 if part.live is not None:
-                    self._leave(part, part.live)
+                    self._leave(part, part.live, gone)
         self._loader.shutdown(cancel_futures=False)
         self._close_late()
-        if not self._writer.close(LAST_WRITES_SECONDS):
+        if gone:
+            log.info("the DaemonSet %s is gone: nothing stays pinned", self._settings.daemonset)
+            self._pinned.remove()
+        # The rights to write reports go together with the DaemonSet.
+        if not self._writer.close(GONE_WRITES_SECONDS if gone else LAST_WRITES_SECONDS):
             log.warning("some last reports could not be written")
         # The eventfd stays open: a watch's thread may still be about to wake a loop that is gone.
         self._selector.close()

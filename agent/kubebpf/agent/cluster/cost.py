@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kubebpf.agent.libbpf.errors import LibbpfError
 from kubebpf.agent.libbpf.library import count_run_time
-from kubebpf.agent.session.errors import SessionError
+from kubebpf.agent.session.errors import MemoryLimitError, SessionError
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +147,17 @@ class Budget:
             others = sum(taken for other, taken in list(self._taken.items()) if other != who)
             limits.append(max(1, self._node_bytes - others))
         return min(limits, default=None)
+
+    def waits(self, error: Exception) -> int:
+        """The bytes that a trace may have once others need less; 0 when it was refused for another reason, or needs too much."""
+        needed = error.taken if isinstance(error, MemoryLimitError) else 0
+        alone = [limit for limit in (self._trace_bytes, self._node_bytes) if limit]
+        return needed if needed <= min(alone, default=needed) else 0
+
+    def has_room(self, who: Hashable, count: int) -> bool:
+        """Whether a trace's maps may take so many bytes now."""
+        limit = self.limit_of(who)
+        return limit is None or count <= limit
 
     def take(self, who: Hashable, count: int) -> None:
         """A trace's maps take so many bytes."""

@@ -31,6 +31,7 @@ class Part:
         reported: the report was seen in the API server since the last write that created it.
         due: when to look whether there is news for the report; seconds, monotonic.
         retry_at: not to be loaded again before.
+        needs: bytes of memory that were not free: it is started again when they are; 0: it does not wait for any.
         unpinned: nothing of it is pinned that does not belong to `live`.
     """
 
@@ -42,6 +43,7 @@ class Part:
     reported: bool = False
     due: float = 0.0
     retry_at: float = 0.0
+    needs: int = 0
     unpinned: bool = False
     backoff: Backoff = field(default_factory=Backoff)
 

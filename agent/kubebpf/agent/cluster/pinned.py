@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from kubebpf.agent.cluster.desired import Identity
@@ -77,6 +78,13 @@ class Pinned:
             if not any(path.name.startswith(f"{uid}-") for uid in uids):
                 log.info("%s: removed, its trace is gone", path.name)
                 _remove(path)
+
+    def remove(self) -> None:
+        """Remove all that is pinned on this node, and its folder: no agent will come."""
+        self.sweep(())
+        if self._folder is not None:
+            with suppress(OSError):
+                self._folder.rmdir()
 
     def _folders(self) -> list[Path]:
         if self._folder is None:

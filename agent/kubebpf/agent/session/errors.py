@@ -118,6 +118,7 @@ class MemoryLimitError(SessionError):
 
     def __init__(self, taken: int, limit: int, largest: str, its: int) -> None:
         mib = 1 << 20
+        self.taken = taken
         super().__init__(
             f"the maps take {taken / mib:.1f} MiB, and {limit / mib:.1f} MiB are left for this trace here; the largest is "
             f"{largest} with {its / mib:.1f} MiB: a smaller max_map_keys in the config block, or fewer maps, need less"
