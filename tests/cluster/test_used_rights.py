@@ -42,6 +42,7 @@ def test_no_right_is_left_over(cluster: ControlPlane, system: System, pods: Pods
         _a_trace_lives(world)
         _turns_run_and_end(world)
         _unsafe_is_asked_for(world)
+        _types_are_asked_for(world)
         _a_late_report_goes(world)
         eventually(lambda: _all_gone(cluster), timeout=60, what="no trace, no report, no object")
     # Some API servers log a watch only when it has ended.
@@ -132,6 +133,16 @@ def _unsafe_is_asked_for(world: World) -> None:
     text = manifest("unsafe", world.namespace, program=program, allowUnsafe=True, target=world.target)
     world.cluster.kubectl("apply", "-f", "-", input=text)
     world.cluster.kubectl("delete", "bpftraces.kubebpf.dev", "unsafe", "-n", world.namespace)
+
+
+def _types_are_asked_for(world: World) -> None:
+    """Type information is uploaded."""
+    path = f"{GROUP}/bpfnodes/{world.a}"
+    digest = eventually(lambda: world.cluster.api("GET", path)["status"]["btf"]["digest"], what="a BpfNode")
+    world.cluster.api("PATCH", path, {"spec": {"uploadBTF": digest}})
+    chunks = f"{GROUP}/namespaces/{SYSTEM}/btfchunks"
+    eventually(lambda: world.cluster.api("GET", chunks)["items"], timeout=30, what="a piece of type information")
+    world.cluster.api("PATCH", path, {"spec": {"uploadBTF": None}})
 
 
 def _a_late_report_goes(world: World) -> None:

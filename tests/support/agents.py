@@ -35,7 +35,7 @@ TEST_KEY = Key.make(datetime.now(UTC))
 
 _AGENT = (
     "import sys; from pathlib import Path; from kubebpf.agent.main import run; "
-    "run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), pins=sys.argv[4], daemonset='kubebpf-agent')"
+    "run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), pins=sys.argv[4], daemonset='kubebpf-agent', btf=sys.argv[5])"
 )
 
 
@@ -50,8 +50,9 @@ class AgentProcess(Server):
         wrapper: Sequence[str] = (),
         pins: Path | str = "",
         namespace: str = SYSTEM,
+        btf: Path | str = "",
     ) -> None:
-        argv = [*wrapper, sys.executable, "-c", _AGENT, node, namespace, str(kubeconfig), str(pins)]
+        argv = [*wrapper, sys.executable, "-c", _AGENT, node, namespace, str(kubeconfig), str(pins), str(btf)]
         super().__init__(argv, folder / f"agent-{node}-{secrets.token_hex(3)}.log")
         self.node = node
 
@@ -86,9 +87,9 @@ class Agents:
         self.pins: Path | None = Path("/sys/fs/bpf") / f"kubebpf-test-{secrets.token_hex(4)}"
         self._agents: list[AgentProcess] = []
 
-    def start(self, node: str, wrapper: Sequence[str] = ()) -> AgentProcess:
-        """Start one; `wrapper` is a command that runs a command, to take rights away."""
-        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper, self.pins or "", self.namespace)
+    def start(self, node: str, wrapper: Sequence[str] = (), btf: Path | str = "") -> AgentProcess:
+        """Start one; `wrapper` is a command that runs a command, to take rights away; `btf` stands for its kernel's types."""
+        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper, self.pins or "", self.namespace, btf)
         self._agents.append(agent)
         agent.start()
         return agent

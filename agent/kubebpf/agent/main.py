@@ -53,6 +53,7 @@ def run(
     trace_memory_mib: int = TRACE_MIB,
     node_memory_mib: int = NODE_MIB,
     daemonset: str = "",
+    btf: Path | str | None = None,
     log_format: str = "text",
     log_level: str = "INFO",
 ) -> int:
@@ -71,6 +72,7 @@ def run(
         pins: a folder in a bpffs where traces are pinned, so that the next agent takes them up; None or "": nowhere.
         trace_memory_mib, node_memory_mib: that the maps of one trace, and of all, may take; 0: no limit.
         daemonset: of this agent, in `namespace`; when it is deleted, the agent removes its pins. Empty: they always stay.
+        btf: a file that stands for /sys/kernel/btf/vmlinux: relocations are made by it, and its digest is reported.
         log_format: text or json.
 
     Returns:
@@ -96,6 +98,7 @@ def run(
         trace_memory_mib,
         node_memory_mib,
         daemonset,
+        Path(btf) if btf else None,
     )
     _serve(Agent(settings, api, directory), directory)
     return 0

@@ -19,10 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError
 from kubebpf.agent.cluster.belonging import Owner
+from kubebpf.agent.cluster.bpfnode import NodeKeeper
 from kubebpf.agent.cluster.containers import Looked, Request, look
 from kubebpf.agent.cluster.cost import MIB, NODE_MIB, TRACE_MIB, Budget, CpuLimitError, Statistics
 from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
@@ -34,8 +36,11 @@ from kubebpf.agent.cluster.pinned import Pinned
 from kubebpf.agent.cluster.report import Line, Phase, State, interval_seconds, report_status
 from kubebpf.agent.cluster.trace import Trace, TraceName, Uid, format_time
 from kubebpf.agent.cluster.trust import Trust, UntrustedError
+from kubebpf.agent.cluster.upload import Upload
 from kubebpf.agent.cluster.watch import Change, Watch
 from kubebpf.agent.cluster.writer import ReportWriter, Target
+from kubebpf.agent.node.facts import attribution, gather
+from kubebpf.agent.node.features import BTF, Trying
 from kubebpf.agent.output.files import NONE, Files
 from kubebpf.agent.pods.directory import PodDirectory
 
@@ -62,6 +67,7 @@ class Settings:
         pins: a folder in a bpffs where sessions are pinned, so that the next agent takes them up; None: nowhere.
         trace_mib, node_mib: MiB that the maps of one trace, and of all, may take; 0: no limit.
         daemonset: to which the agent belongs; when it is deleted, the agent takes its pins along. Empty: pins always stay.
+        btf: the kernel's type information, where that is not what the kernel itself shows.
     """
 
     node: str
@@ -74,6 +80,7 @@ class Settings:
     trace_mib: int = TRACE_MIB
     node_mib: int = NODE_MIB
     daemonset: str = ""
+    btf: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +122,13 @@ class Agent:
         self._pinned = Pinned(settings.pins, settings.node)
         self._statistics = Statistics()
         self._budget = Budget(settings.trace_mib * MIB, settings.node_mib * MIB)
-        self._here = Surroundings(directory, settings.node, settings.files, self._pinned, budget=self._budget)
+        self._here = Surroundings(directory, settings.node, settings.files, self._pinned, budget=self._budget, btf=settings.btf)
         self._swept = False
         self._owner = Owner(api, settings.namespace, settings.daemonset)
         self._writer = ReportWriter(api)
+        trying = Trying(settings.btf or BTF, settings.pins, settings.allow_unsafe)
+        upload = Upload(api, settings.namespace, trying.btf)
+        self._keeper = NodeKeeper(api, settings.node, partial(gather, trying), partial(attribution, directory), upload)
         # One: programs are verified one after the other anyhow, and a node has other work to do.
         self._loader = ThreadPoolExecutor(1, "loader")
         self._parts: dict[Uid, Part] = {}
@@ -152,6 +162,7 @@ class Agent:
         watches = [Watch(self._api, resource, self._put) for resource in resources(self._settings.node)]
         self._writer.start()
         self._owner.start()
+        self._keeper.start()
         for watch in watches:
             watch.start()
         log.info("agent of node %s: started", self._settings.node)
@@ -161,6 +172,7 @@ class Agent:
         finally:
             for watch in (*watches, *filter(None, [self._namespaces])):
                 watch.stop()
+            self._keeper.stop()
             self._close()
 
     def _step(self) -> None:
@@ -173,6 +185,7 @@ class Agent:
         self._follow_namespaces()
         self._sync_scopes()
         if self._known.complete:
+            self._keeper.know(self._known.node.uid)
             self._sweep()
             self._reconcile(concerned)
             self._tick()

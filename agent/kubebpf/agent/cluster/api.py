@@ -23,7 +23,9 @@ Object = dict[str, Any]
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
-MERGE_PATCH = "application/merge-patch+json"
+JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
+# Lists without what their objects say, only who they are.
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class ApiError(Exception):
@@ -67,14 +69,19 @@ class Api:
         settings.keep_alive = True
         return cls(client.ApiClient(settings))
 
-    def request(self, method: str, path: str, body: Object | None = None, query: dict[str, str] | None = None) -> Object:
+    def request(
+        self, method: str, path: str, body: Object | None = None, query: dict[str, str] | None = None, accept: str = JSON
+    ) -> Object:
         """One request and its answer. A PATCH is a merge patch (RFC 7386).
+
+        Args:
+            accept: in which form the answer is wanted.
 
         Raises:
             ApiError: the server's answer is no success.
             ApiUnavailableError: no answer, 429 or 5xx.
         """
-        response = self._send(method, path, body, query, (CONNECT_SECONDS, READ_SECONDS))
+        response = self._send(method, path, body, query, (CONNECT_SECONDS, READ_SECONDS), accept)
         try:
             parsed: Object = json.loads(response.response.data)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
@@ -99,9 +106,15 @@ class Api:
             response.response.close()
 
     def _send(
-        self, method: str, path: str, body: Object | None, query: dict[str, str] | None, timeout: tuple[float, float]
+        self,
+        method: str,
+        path: str,
+        body: Object | None,
+        query: dict[str, str] | None,
+        timeout: tuple[float, float],
+        accept: str = JSON,
     ) -> Any:
-        headers = {"Accept": "application/json", "Content-Type": MERGE_PATCH if method == "PATCH" else "application/json"}
+        headers = {"Accept": accept, "Content-Type": MERGE_PATCH if method == "PATCH" else JSON}
         pairs = list((query or {}).items())
         try:
             request = self._client.param_serialize(

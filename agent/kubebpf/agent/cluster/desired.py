@@ -13,10 +13,11 @@ from kubebpf.agent.cluster.trace import Trace, Uid
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """This node, as its Node object says; `labels` is None until it was seen."""
+    """This node, as its Node object says; `labels` is None until it was seen, `uid` is "" while there is no such object."""
 
     name: str
     labels: dict[str, str] | None = None
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

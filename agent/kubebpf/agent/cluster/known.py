@@ -104,15 +104,14 @@ class Known:
         return concerned
 
     def _take_node(self, change: Change) -> set[Uid]:
+        before = self.node.labels
         match change:
             case Listed(objects=[node]) | Changed(object=node):
-                labels: dict[str, str] | None = node["metadata"].get("labels") or {}
+                meta = node["metadata"]
+                self.node = Node(self.node.name, meta.get("labels") or {}, meta["uid"])
             case _:
-                labels = {}
-        if labels == self.node.labels:
-            return set()
-        self.node = Node(self.node.name, labels)
-        return set(self.traces)
+                self.node = Node(self.node.name, {})
+        return set(self.traces) if self.node.labels != before else set()
 
     def _take_pod(self, change: Change) -> set[Uid]:
         match change:

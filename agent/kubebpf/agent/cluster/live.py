@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from kubebpf.agent.cluster.containers import MISSING, Followed, Looked, Request, look
 from kubebpf.agent.cluster.cost import Budget, Meter
@@ -280,6 +281,7 @@ class Surroundings:
         pinned: where it is pinned.
         namespaces: labels of all; None when they are not known.
         budget: of the memory for maps.
+        btf: the kernel's type information, where that is not what the kernel itself shows.
     """
 
     directory: PodDirectory
@@ -288,6 +290,7 @@ class Surroundings:
     pinned: Pinned
     namespaces: Namespaces | None = None
     budget: Budget = field(default_factory=Budget)
+    btf: Path | None = None
 
 
 def attach(trace: Trace, identity: Identity, artifact: Artifact, here: Surroundings, afresh: bool = False) -> Live:
@@ -300,7 +303,8 @@ def attach(trace: Trace, identity: Identity, artifact: Artifact, here: Surroundi
         SessionError, LibbpfError, LibbpfMissingError: see `why`.
     """
     moving = trace.selects_pods and bool(user_attaches(artifact.manifest.attaches))
-    options = replace(_options(trace, artifact, here.directory, moving), memory_bytes=here.budget.limit_of(identity.uid))
+    memory = here.budget.limit_of(identity.uid)
+    options = replace(_options(trace, artifact, here.directory, moving), memory_bytes=memory, btf=here.btf)
     for pins, kept in here.pinned.newest(identity) if not afresh else ():
         try:
             return _adopted(

@@ -144,8 +144,8 @@ class Watch:
 
     def _refused(self, error: ApiError) -> None:
         # 410 is the ordinary end of a long absence. Anything else (a CRD that is not there yet, missing rights) may be mended
-        # under a running agent, and then the old version is of no use either.
-        level = logging.INFO if error.code == GONE else logging.ERROR
+        # under a running agent, and then the old version is of no use either. Told once, as an outage is.
+        level = logging.INFO if error.code == GONE else logging.ERROR if self._backoff.fresh else logging.DEBUG
         log.log(level, "watch of %s: %s", self._resource.name, error)
         self._version = ""
 

@@ -1,0 +1,174 @@
+"""BpfNodes: what agents say of their nodes, and the type information that they upload when they are asked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import lzma
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.agents import GROUP, SYSTEM, Agents, publish, report_of
+from support.chart import System
+from support.controlplane import ApiError, ControlPlane, Object
+from support.counting import counting
+from support.pods import Pods
+from support.processes import eventually
+
+pytestmark = pytest.mark.kernel
+
+BTF = Path("/sys/kernel/btf/vmlinux")
+CHUNKS = f"{GROUP}/namespaces/{SYSTEM}/btfchunks"
+
+
+def bpf_node(cluster: ControlPlane, name: str) -> Object | None:
+    """The object, once it has a status."""
+    try:
+        found = cluster.api("GET", f"{GROUP}/bpfnodes/{name}")
+    except ApiError as error:
+        if error.code != 404:
+            raise
+        return None
+    return found if found.get("status") else None
+
+
+def told(cluster: ControlPlane, name: str, timeout: float = 15.0) -> Object:
+    found = eventually(lambda: bpf_node(cluster, name), timeout=timeout, what=f"BpfNode {name}")
+    assert found is not None
+    return found
+
+
+def fleet() -> str:
+    return f"facts-{secrets.token_hex(3)}"
+
+
+def test_three_nodes_are_described_once(cluster: ControlPlane, system: System, pods: Pods) -> None:
+    names = [pods.node(f"{fleet()}-{n}") for n in range(3)]
+    with Agents(cluster, system.agent) as agents:
+        agents.start(names[0])
+        agents.start(names[1])
+        agents.start(names[2], btf=_other_types(cluster.folder))
+        found = [told(cluster, name) for name in names]
+        _check_facts(found[0]["status"])
+        assert found[1]["status"]["btf"] == found[0]["status"]["btf"] != found[2]["status"]["btf"]
+        node = cluster.api("GET", f"/api/v1/nodes/{names[0]}")
+        (owner,) = found[0]["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"]) == ("Node", names[0], node["metadata"]["uid"])
+        # Nothing is written while nothing changes, and nothing by the next agent either.
+        agents.start(names[1]).stop()
+        again = agents.start(names[1])
+        eventually(lambda: "kernel " in again.tail(50), what="its look around")
+        time.sleep(2)
+        versions = [told(cluster, name)["metadata"]["resourceVersion"] for name in names]
+        assert versions == [one["metadata"]["resourceVersion"] for one in found]
+        # What somebody else writes or deletes is put right.
+        cluster.api("PATCH", f"{GROUP}/bpfnodes/{names[0]}/status", {"status": {"kernelRelease": "2.4.0", "btf": None}})
+        eventually(lambda: told(cluster, names[0])["status"]["kernelRelease"] == os.uname().release)
+        assert told(cluster, names[0])["status"]["btf"] == found[1]["status"]["btf"]
+        cluster.api("DELETE", f"{GROUP}/bpfnodes/{names[0]}")
+        eventually(lambda: (bpf_node(cluster, names[0]) or found[0])["metadata"]["uid"] != found[0]["metadata"]["uid"])
+    cluster.api("DELETE", f"/api/v1/nodes/{names[2]}")
+    eventually(lambda: bpf_node(cluster, names[2]) is None, timeout=30, what="the BpfNode goes with its Node")
+
+
+def _check_facts(status: Object) -> None:
+    raw = BTF.read_bytes()
+    assert status["kernelRelease"] == os.uname().release and status["architecture"] == os.uname().machine
+    assert status["btf"] == {"digest": f"sha256:{hashlib.sha256(raw).hexdigest()}", "size": len(raw)}
+    assert status["cpus"] >= (os.cpu_count() or 1) and status["agentVersion"] and status["observedAt"]
+    features = {feature["name"]: feature for feature in status["features"]}
+    assert all(features[name]["supported"] for name in ("programs", "btf", "ring-buffer", "tracepoint", "uprobe", "attribution"))
+    assert not features["write-user"]["supported"], "this agent allows no unsafe helpers"
+    assert all(feature["supported"] or feature["message"] for feature in features.values())
+
+
+def _other_types(folder: Path) -> Path:
+    """Type information of another kernel, as far as anybody can tell."""
+    other = folder / "other.btf"
+    other.write_bytes(BTF.read_bytes() + bytes(4))
+    return other
+
+
+def test_type_information_is_uploaded_on_request(cluster: ControlPlane, system: System, pods: Pods) -> None:
+    first, second = (pods.node(f"{fleet()}-{n}") for n in range(2))
+    with Agents(cluster, system.agent) as agents:
+        agents.start(first)
+        agents.start(second)
+        types = told(cluster, first)["status"]["btf"]
+        _ask(cluster, second, "sha256:" + "0" * 64)
+        assert not _pieces(cluster, types["digest"])
+        began = time.monotonic()
+        _ask(cluster, first, types["digest"])
+        chunks = eventually(lambda: _complete(cluster, types["digest"]), timeout=30, what="all pieces")
+        print(f"{types['size']} bytes in {len(chunks)} pieces after {time.monotonic() - began:.1f} s")
+        assert _joined(chunks) == BTF.read_bytes()
+        # The other one finds them there; what is deleted comes back as long as it is asked for.
+        _ask(cluster, second, types["digest"])
+        cluster.api("DELETE", f"{CHUNKS}/{chunks[0]['metadata']['name']}")
+        again = eventually(lambda: _complete(cluster, types["digest"]), timeout=30, what="the deleted piece")
+        assert _joined(again) == BTF.read_bytes()
+        _ask(cluster, first, None)
+        _ask(cluster, second, None)
+    for chunk in again:
+        cluster.api("DELETE", f"{CHUNKS}/{chunk['metadata']['name']}")
+
+
+def _ask(cluster: ControlPlane, node: str, digest: str | None) -> None:
+    told(cluster, node)
+    cluster.api("PATCH", f"{GROUP}/bpfnodes/{node}", {"spec": {"uploadBTF": digest}})
+
+
+def _pieces(cluster: ControlPlane, digest: str) -> list[Object]:
+    short = digest.removeprefix("sha256:")[:32]
+    found = cluster.api("GET", f"{CHUNKS}?labelSelector=kubebpf.dev%2Fbtf%3D{short}")["items"]
+    return sorted(found, key=lambda chunk: int(chunk["spec"]["index"]))
+
+
+def _complete(cluster: ControlPlane, digest: str) -> list[Object] | None:
+    found = _pieces(cluster, digest)
+    return found if found and len(found) == found[0]["spec"]["total"] else None
+
+
+def _joined(chunks: list[Object]) -> bytes:
+    assert [chunk["spec"]["index"] for chunk in chunks] == list(range(len(chunks)))
+    return lzma.decompress(b"".join(base64.b64decode(chunk["spec"]["data"]) for chunk in chunks))
+
+
+def test_an_agent_without_these_rights_traces(cluster: ControlPlane, system: System, pods: Pods, namespace: str) -> None:
+    node = pods.node(f"{fleet()}-a")
+    with Agents(cluster, _lesser_agent(cluster)) as agents:
+        agent = agents.start(node)
+        trace = publish(cluster, namespace, "lesser", counting(), target={"nodeSelector": {"kubernetes.io/hostname": node}})
+        eventually(lambda: (report_of(cluster, trace, node) or {}).get("phase") == "Attached", timeout=15, what="Attached")
+        time.sleep(3)
+        assert agent.tail(200).count("watch of bpfnodes") == 1 and "Traceback" not in agent.tail(200)
+    assert bpf_node(cluster, node) is None
+
+
+def _lesser_agent(cluster: ControlPlane) -> Path:
+    """An agent with the rights of a release that knew no BpfNodes."""
+    name = f"lesser-{secrets.token_hex(3)}"
+    role: dict[str, Any] = cluster.api("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/kubebpf-agent")
+    rules = [rule | {"resources": [r for r in rule["resources"] if not r.startswith("bpfnodes")]} for rule in role["rules"]]
+    kind = {"apiGroup": "rbac.authorization.k8s.io"}
+    cluster.kubectl("create", "serviceaccount", name, "-n", SYSTEM)
+    account = {"kind": "ServiceAccount", "name": name, "namespace": SYSTEM}
+    parts = [
+        {"kind": "ClusterRole", "metadata": {"name": name}, "rules": [rule for rule in rules if rule["resources"]]},
+        {"kind": "ClusterRoleBinding", "metadata": {"name": name}, "roleRef": kind | {"kind": "ClusterRole", "name": name}},
+        {
+            "kind": "RoleBinding",
+            "metadata": {"name": name, "namespace": SYSTEM},
+            "roleRef": kind | {"kind": "Role", "name": "kubebpf-agent"},
+        },
+    ]
+    made = [part | {"apiVersion": "rbac.authorization.k8s.io/v1"} for part in parts]
+    made = [part if "rules" in part else part | {"subjects": [account]} for part in made]
+    cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(made))
+    return cluster.service_account_kubeconfig(SYSTEM, name)
