@@ -7,7 +7,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 # Quiet: machines with extra package indexes get a warning for each package that one of them lacks.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install -c constraints.txt
 
-.PHONY: help run test check lint fmt unit bench compatibility lock clean
+.PHONY: help run test check lint fmt unit bench compatibility images lock clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
@@ -40,6 +40,9 @@ fmt: $(VENV)/installed-dev ## format, and bring generated files up to date
 bench: $(VENV)/installed-all ## compare with bpftrace on this machine
 	@hack/prepare-machine.sh test
 	$(ROOT) $(BIN)/python bench/run.py $(ARGS)
+
+images: ## build both images with buildah, and try them on this machine's kernel
+	@$(ROOT) hack/images.sh $(ARGS)
 
 compatibility: $(VENV)/installed-dev ## run every entry of the library, and write docs/compatibility.md
 	@hack/prepare-machine.sh test

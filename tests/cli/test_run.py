@@ -44,6 +44,28 @@ def test_quiet_json_and_output_file(tmp_path: Path) -> None:
     )
 
 
+def test_an_object_runs_without_its_text_and_without_a_compiler(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.o")
+    program = 'begin { printf("%s %d\\n", getopt("unit", "ms"), $1); @x = 42; exit(3); }'
+    subprocess.run([KUBEBPF, "compile", "-e", program, "-o", file], check=True, capture_output=True)
+    missing = "import sys; sys.modules['llvmlite'] = sys.modules['kubebpf.compiler.pipeline'] = None; "
+    no_compiler = missing + "from kubebpf.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", no_compiler, "run", file, "7", "--", "--unit=us"], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("us 7\n\n\n@x: 42\n", 3)
+
+
+def test_an_object_needs_unsafe_as_its_text_does(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.o")
+    subprocess.run([KUBEBPF, "compile", "--unsafe", "-e", 'begin { system("true"); }', "-o", file], check=True)
+    done = run(file)
+    assert (done.returncode, done.stderr) == (1, f"ERROR: '{file}' uses system: --unsafe is needed\n")
+    assert run("/bin/true").stderr == (
+        "ERROR: '/bin/true': the object has no section kubebpf.manifest: it was not made by kubebpf\n"
+    )
+
+
 def test_json_names_the_probes() -> None:
     first = run("-f", "json", "-e", "begin { }").stdout.splitlines()[0]
     assert first == '{"type": "attached_probes", "count": 1, "data": {"probes": 1}}'

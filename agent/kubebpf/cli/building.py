@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubebpf.cli.problems import UserError, error_line
-from kubebpf.cli.programs import LocalPrograms
 
 if TYPE_CHECKING:
     from kubebpf.compiler.artifact.artifact import Artifact
@@ -53,6 +52,7 @@ def kernel_view(btf: Path | None = None, offline: bool = False) -> KernelView:
     Raises:
         UserError: there is no BTF.
     """
+    from kubebpf.cli.programs import LocalPrograms
     from kubebpf.compiler.kernel.btf_raw import BtfError
     from kubebpf.compiler.kernel.view import KernelView
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.output.writers import JsonOutput, Output, Streams, TextOutput, place_text, underlined
@@ -16,7 +16,6 @@ from kubebpf.agent.session.errors import AttachError, FactError, MissingProbeErr
 from kubebpf.agent.session.options import Options, Purpose
 from kubebpf.agent.session.session import Session
 from kubebpf.cli.child import Child
-from kubebpf.cli.compiling import Compiling
 from kubebpf.cli.ends import Ends
 from kubebpf.cli.engine import Manner, Run
 from kubebpf.cli.problems import UserError, error_line
@@ -25,6 +24,9 @@ from kubebpf.cli.source import Program
 from kubebpf.cli.trials import run_trials
 from kubebpf.cli.words import Words
 from kubebpf.compiler.artifact.manifest import ManifestError
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.artifact.artifact import Artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,11 @@ class RunOptions:
     manner: Manner = field(default_factory=Manner)
 
 
-def run(program: Program, compiling: Compiling, options: RunOptions) -> int:
-    """Run a program that is being compiled.
+def run(program: Program, made: Callable[[], Artifact], options: RunOptions) -> int:
+    """Run a program that is being compiled, or was before.
+
+    Args:
+        made: waits for the object.
 
     Returns:
         the code of exit(), or 0.
@@ -54,7 +59,7 @@ def run(program: Program, compiling: Compiling, options: RunOptions) -> int:
         CompilerCrashError: the compiler failed.
     """
     with progress("compiling"):
-        artifact = compiling.artifact()
+        artifact = made()
     if not artifact.manifest.attaches:
         raise error_line("No probes to attach")
     with ExitStack() as stack, explained(options.verbose, program):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import gc
 import re
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kubebpf.cli.building import Headers
 from kubebpf.cli.compiling import Compiling
+from kubebpf.cli.problems import error_line
 from kubebpf.cli.rights import require_rights
 from kubebpf.cli.source import Program, read
 from kubebpf.cli.words import Words, WordsCommand, words_of
+
+if TYPE_CHECKING:
+    from kubebpf.compiler.artifact.artifact import Artifact
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
@@ -64,7 +69,8 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 @click.option("--include", multiple=True, metavar="FILE", help="A C header in front of the program.")
 @click.pass_context
 def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **chosen: Any) -> int:
-    """Compile a program and run it on this machine's kernel: FILE, - for standard input, or -e PROGRAM.
+    """Compile a program and run it on this machine's kernel: FILE, - for standard input, or -e PROGRAM. FILE may be an object
+    that `kubebpf compile` wrote, here or elsewhere: that needs no compiler.
 
     \b
       kubebpf run -e 'begin { printf("hello\\n"); }'
@@ -77,16 +83,16 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
     """
     if chosen["tests"] and chosen["benches"]:
         raise click.UsageError("--test and --bench are two runs: give one of them")
-    program = read(inline, words)
+    program = read(inline, words, objects=True)
     require_rights()
     given = words_of(ctx, program.rest)
-    compiling = None if program.is_manifest else _started(program, given, chosen)
+    made = None if program.is_manifest else _made(program, given, chosen)
     # From here on while the compiler works.
     from kubebpf.cli.engine import Manner
     from kubebpf.cli.local import RunOptions
     from kubebpf.cli.local import run as run_program
 
-    if "@" in program.text:
+    if program.elf or "@" in program.text:
         import_module("kubebpf.agent.session.maps")  # numpy, which the first map that is read needs
     options = RunOptions(
         form=chosen["form"],
@@ -106,11 +112,34 @@ def run(ctx: click.Context, /, words: tuple[str, ...], inline: str | None, **cho
             dry=chosen["dry_run"],
         ),
     )
-    if compiling:
-        return run_program(program, compiling, options)
+    if made:
+        return run_program(program, made, options)
     from kubebpf.cli.trace import run_manifest
 
     return run_manifest(program, options)
+
+
+def _made(program: Program, given: Words, chosen: dict[str, Any]) -> Callable[[], Artifact]:
+    """What waits for the object: of a compiler that is at work, or of nothing."""
+    if program.elf:
+        artifact = _read(program, chosen["unsafe"])
+        return lambda: artifact
+    return _started(program, given, chosen).artifact
+
+
+def _read(program: Program, allow_unsafe: bool) -> Artifact:
+    from kubebpf.compiler.artifact.artifact import Artifact
+    from kubebpf.compiler.artifact.manifest import ManifestError
+
+    try:
+        artifact = Artifact.read(program.elf)
+    except ManifestError as error:
+        raise error_line(f"'{program.name}': {error}") from error
+    if artifact.manifest.unsafe and not allow_unsafe:
+        raise error_line(f"'{program.name}' uses {', '.join(artifact.manifest.unsafe)}: --unsafe is needed")
+    if artifact.manifest.scoped:
+        raise error_line(f"'{program.name}' counts only chosen pods, and there are none without a cluster")
+    return artifact
 
 
 def _started(program: Program, given: Words, chosen: dict[str, Any]) -> Compiling:
