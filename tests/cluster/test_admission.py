@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from support.binaries import find_new_kubectl
 from support.chart import System
 from support.controlplane import ApiError, ControlPlane, KubectlError, Object
 from support.operators import GROUP, OperatorProcess, TestTrace
 from support.processes import eventually
+from support.tenants import Tenant
 from support.webhooks import WEBHOOKS, manifest, serving
 
 TWO_ERRORS = "begin {\n  @a = coutn();\n  $x = nosuch;\n}\n"
@@ -23,42 +25,6 @@ UNSAFE = 'tracepoint:syscalls:sys_enter_getppid { signal("SIGUSR1"); }'
 def webhook(cluster: ControlPlane, system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     with serving(cluster, system, tmp_path_factory.mktemp("webhook") / "operator.log") as process:
         yield process
-
-
-class Tenant:
-    """A ServiceAccount that may edit traces of its own namespace."""
-
-    def __init__(self, cluster: ControlPlane, namespace: str) -> None:
-        self.cluster, self.namespace = cluster, namespace
-        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        cluster.api("POST", accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "tenant"}})
-        self.bind("edit", "ClusterRole", "edit")
-        self.kubeconfig = cluster.service_account_kubeconfig(namespace, "tenant")
-        eventually(lambda: self.can("create", "bpftraces"), what="the chart's rules in the role edit")
-
-    def bind(self, name: str, kind: str, role: str) -> None:
-        who = {"kind": "ServiceAccount", "name": "tenant", "namespace": self.namespace}
-        what = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role}
-        body = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name}}
-        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}/rolebindings"
-        self.cluster.api("POST", path, body | {"roleRef": what, "subjects": [who]})
-
-    def can(self, verb: str, resource: str) -> bool:
-        try:
-            return self.kubectl("auth", "can-i", verb, f"{resource}.kubebpf.dev").strip() == "yes"
-        except KubectlError:
-            return False
-
-    def kubectl(self, *words: str, text: str | None = None) -> str:
-        return self.cluster.kubectl(*words, input=text, kubeconfig=self.kubeconfig)
-
-    def apply(self, text: str) -> str:
-        return self.kubectl("apply", "-f", "-", text=text)
-
-    def refused(self, *words: str, text: str | None = None) -> str:
-        with pytest.raises(KubectlError) as error:
-            self.kubectl(*words, text=text)
-        return str(error.value)
 
 
 @pytest.fixture
@@ -73,6 +39,38 @@ def test_a_broken_program_is_refused_with_all_its_diagnostics(webhook: OperatorP
     assert "@a = coutn();" in said, "the line itself, for the caret"
     path = f"{GROUP}/namespaces/{tenant.namespace}/bpftraces"
     assert not tenant.cluster.api("GET", path)["items"]
+
+
+MISTAKES = """begin { @a = coutn(); }
+tracepoint:sched:sched_swich { @b = 1; }
+interval:s:1 {
+  $x = 1;
+  $y = $x + nosuch;
+  @c = count(1, 2);
+  printf("%d %s\\n", 1);
+}
+"""
+
+
+PLACES = ["1:14-19", "2:1-29", "5:13-19", "6:8-19", "7:3-23"]
+
+
+def test_a_manifest_with_many_mistakes_shows_each_with_its_place(webhook: OperatorProcess, tenant: Tenant) -> None:
+    """What a person sees in the terminal, with an old kubectl and a new one: line, column, the line itself, marks below it."""
+    for binary in (None, find_new_kubectl()):
+        tenant.binary = binary
+        said = tenant.refused("apply", "-f", "-", text=manifest("t", tenant.namespace, program=MISTAKES))
+        print(said)
+        shown = said[said.index("spec.program") :].splitlines()
+        places = [line for line in shown if line.startswith("spec.program:")]
+        assert [place.split(": ")[0] for place in places] == [f"spec.program:{place}" for place in PLACES]
+        for place in places:
+            # The line of the program, and below it the marks from the column on.
+            number, column = (int(part.split("-")[0]) for part in place.split(":")[1:3])
+            at = shown.index(place)
+            assert shown[at + 1] == MISTAKES.splitlines()[number - 1]
+            assert shown[at + 2].index("~") == column - 1
+        assert "HINT: Did you mean 'sched_switch'?" in shown
 
 
 def test_a_good_program_is_let_in_and_compiled_once(webhook: OperatorProcess, tenant: Tenant) -> None:

@@ -46,6 +46,11 @@ def find_helm() -> Path:
     return Path(on_path) if on_path else _directory_from_script("get-helm.sh") / "helm"
 
 
+def find_new_kubectl() -> Path:
+    """A kubectl that knows --subresource (1.24), unlike that of the built control plane: the one that comes with Helm."""
+    return _directory_from_script("get-helm.sh") / "kubectl"
+
+
 def built_control_plane() -> Path:
     """The project's cached build; builds it when it is missing (minutes, once a machine)."""
     return _directory_from_script("build-controlplane.sh")

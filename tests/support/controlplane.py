@@ -153,10 +153,12 @@ class ControlPlane:
     def url(self) -> str:
         return f"https://127.0.0.1:{self.port}"
 
-    def kubectl(self, *args: str | Path, input: str | None = None, kubeconfig: Path | None = None) -> str:
+    def kubectl(
+        self, *args: str | Path, input: str | None = None, kubeconfig: Path | None = None, binary: Path | None = None
+    ) -> str:
         """kubectl as admin, or as the user of another kubeconfig; its stdout. Raises KubectlError with its stderr."""
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig or self.kubeconfig), "HOME": str(self.folder)}
-        command = [str(self.binaries.kubectl), *(str(word) for word in args)]
+        command = [str(binary or self.binaries.kubectl), *(str(word) for word in args)]
         done = subprocess.run(command, input=input, capture_output=True, text=True, env=environment, timeout=120)
         if done.returncode:
             raise KubectlError(f"kubectl {' '.join(command[1:])}: {done.stderr.strip() or done.stdout.strip()}")

@@ -19,8 +19,8 @@ WEBHOOKS = "/apis/admissionregistration.k8s.io/v1"
 
 
 @contextmanager
-def serving(cluster: ControlPlane, system: System, log: Path) -> Iterator[OperatorProcess]:
-    """The webhook answers inside the block; the configurations are gone after it."""
+def serving(cluster: ControlPlane, system: System, log: Path, *options: str) -> Iterator[OperatorProcess]:
+    """The webhook answers inside the block; the configurations are gone after it. `options` are more of the operator's."""
     (port,) = free_ports(1)
     made = [thing for thing in render(cluster.binaries.minor_version()) if thing["kind"].endswith("WebhookConfiguration")]
     for thing in made:
@@ -29,7 +29,7 @@ def serving(cluster: ControlPlane, system: System, log: Path) -> Iterator[Operat
             hook["clientConfig"]["url"] = f"https://127.0.0.1:{port}{path}"
     cluster.apply(*made)
     names = [f"--webhook-configuration={kind}/kubebpf" for kind in ("validating", "mutating")]
-    more = [f"--webhook-port={port}", "--webhook-host=127.0.0.1", *names]
+    more = [f"--webhook-port={port}", "--webhook-host=127.0.0.1", *names, *options]
     try:
         with OperatorProcess(system.operator, system.namespace, log, 1.0, "webhook", *more) as process:
             wait_until_answering(cluster)

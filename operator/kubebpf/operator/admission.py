@@ -21,7 +21,7 @@ from kubebpf.operator.compiling import Compiled
 from kubebpf.operator.handlers import CLUSTER_TRACES, TRACES
 from kubebpf.operator.model import REVIEW as ANNOTATION
 from kubebpf.operator.model import parse_spec
-from kubebpf.operator.review import VERB
+from kubebpf.operator.review import NOBODY, VERB
 from kubebpf.operator.schedule import schedule_problem
 from kubebpf.operator.status import Refused
 
@@ -70,6 +70,10 @@ async def review_unsafe(
     operator: Operator = memo.operator
     if await operator.is_reviewed(body):
         return  # a turn of a reviewed schedule, made by the operator
+    if operator.unsafe_policy == "Never":
+        raise kopf.AdmissionError(f"spec.allowUnsafe: {NOBODY}", code=FORBIDDEN)
+    if operator.unsafe_policy == "Always":
+        return
     if not await operator.may_use_unsafe(userinfo, namespace or ""):
         who = userinfo.get("username", "")
         where = f'in namespace "{namespace}"' if namespace else "cluster-wide"

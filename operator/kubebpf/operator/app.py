@@ -61,6 +61,11 @@ class Operator:
         self._start_compiler()
         return await self._compiler.wait(request_of(spec, scoped), seconds)
 
+    @property
+    def unsafe_policy(self) -> str:
+        """Who may use unsafe helpers, see Config."""
+        return self._config.unsafe
+
     async def may_use_unsafe(self, user: Mapping[str, Any], namespace: str) -> bool:
         """Whether the API server allows this user the verb `useunsafe`.
 
@@ -68,8 +73,6 @@ class Operator:
             user: the userInfo of an admission review.
             namespace: "" for cluster-wide traces.
         """
-        if self._config.unsafe == "Never":
-            return False
         resource = {"group": GROUP, "resource": "bpftraces" if namespace else "clusterbpftraces", "verb": VERB}
         who = {"user": user.get("username"), "uid": user.get("uid"), "groups": user.get("groups") or []}
         said = {"extra": dict(user.get("extra") or {}), **who}

@@ -23,7 +23,7 @@ from kubebpf.operator.config import Config
 from kubebpf.operator.events import Recorder
 from kubebpf.operator.model import Json, Node, Report, Trace, TraceSpec, is_int, parse_time, parse_trace
 from kubebpf.operator.objects import Objects
-from kubebpf.operator.review import is_reviewed
+from kubebpf.operator.review import NOBODY, is_reviewed
 from kubebpf.operator.schedule import schedule_problem
 from kubebpf.operator.signing import Signature, Signer
 from kubebpf.operator.status import Artifact, Facts, Outcome, Refused, desired_status, next_look, warnings_in
@@ -142,7 +142,7 @@ class Reconciler:
     def _forbids_unsafe(self, trace: Trace) -> str:
         """Why this trace may not use unsafe helpers; "" when it may."""
         if self._config.unsafe == "Never":
-            return "the program uses unsafe helpers, and this operator grants them to nobody (unsafe.policy)"
+            return NOBODY
         if self._config.unsafe == "Reviewed" and not is_reviewed(trace, self.signer):
             return (
                 "the program uses unsafe helpers, and nobody with the verb useunsafe has applied exactly this spec: "

@@ -17,6 +17,7 @@ from kubebpf.operator.signing import Signature, Signer
 
 PREFIX = b"kubebpf.dev/v1alpha1 unsafe review\n"
 VERB = "useunsafe"
+NOBODY = "this operator grants unsafe helpers to nobody (unsafe.policy: Never)"
 
 
 def review(signer: Signer, kind: str, namespace: str, spec: Mapping[str, Any], user: str) -> str:
