@@ -13,9 +13,11 @@ import argparse
 import os
 import random
 import re
+import ssl
 import sys
 import threading
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +30,7 @@ from kubebpf.agent.cluster.api import Api
 from kubebpf.agent.cluster.part import JITTER
 from kubebpf.agent.cluster.report import WRITES_PER_SECOND, State, interval_seconds, report_status, size
 from kubebpf.agent.cluster.trace import TraceName, Uid, format_time
-from kubebpf.agent.cluster.writer import ReportWriter, Target
+from kubebpf.agent.cluster.writer import ReportWriter, Target, Urgency
 from kubebpf.compiler.artifact.cells import Average, Count, Histogram
 from kubebpf.compiler.artifact.state import Entry, MapState
 from support.agents import Agents
@@ -49,8 +51,10 @@ class Figures:
 
     reports: int
     seconds: float
-    first: float  # seconds from the last Compiled to all nodes in all statuses
+    first: float  # seconds from the first report to all nodes in all statuses
     report_bytes: int
+    highest: float = 0.0  # writes of reports a second while the first ones came, over five seconds
+    refused: float = 0.0  # answers 429 and 5xx
     writes: dict[str, float] = field(default_factory=dict)  # a second, by who and what
     operator_cpu: float = 0.0  # share of a core
     operator_mib: float = 0.0
@@ -63,7 +67,9 @@ class Figures:
         return [
             ("reports (agents x traces)", str(self.reports)),
             ("bytes of a report", str(self.report_bytes)),
-            ("until every node was in every status", f"{self.first:.1f} s"),
+            ("from the first report until every node was in every status", f"{self.first:.1f} s"),
+            ("writes of reports a second in that time, highest over 5 s", f"{self.highest:.0f}"),
+            ("requests that the API server refused as too many", f"{self.refused:.0f}"),
             *((f"writes a second: {what}", f"{rate:.1f}") for what, rate in sorted(self.writes.items())),
             ("the operator's CPU, its memory", f"{percent[0]}, {self.operator_mib:.0f} MiB"),
             ("the API server's CPU", percent[1]),
@@ -80,6 +86,7 @@ class Fleet:
         self._digests = [(t.read()["metadata"]["generation"], t.status()["artifact"]["digest"]) for t in traces]
         self._interval = interval_seconds(INTERVAL, [len(nodes)] * len(traces))
         self._due = {(node, number): 0.0 for node in nodes for number in range(len(traces))}
+        self._begun: set[tuple[str, int]] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.largest = 0
@@ -101,15 +108,23 @@ class Fleet:
             now = time.monotonic()
             for key in [key for key, due in self._due.items() if due <= now]:
                 self._due[key] = now + self._interval * random.uniform(1.0, 1.0 + JITTER)
-                self._report(*key)
+                if key in self._begun and (held := self._writers[key[0]].held(self._target(*key))) > 0:
+                    self._due[key] = now + held + random.uniform(0.0, self._interval)
+                else:
+                    self._report(*key)
 
     def _report(self, node: str, number: int) -> None:
-        trace, (generation, digest) = self._traces[number], self._digests[number]
+        generation, digest = self._digests[number]
         state = State(generation, digest, node, "Attached", probes=1, started_at=datetime.now(UTC), maps=_maps())
         status = report_status(state, 20, 50) | {"observedAt": format_time(datetime.now(UTC))}
         self.largest = max(self.largest, size(status))
-        name = TraceName(trace.kind, trace.namespace, trace.name, Uid(trace.uid))
-        self._writers[node].put(Target(name, node, trace.namespace), status)
+        new = (node, number) not in self._begun
+        self._begun.add((node, number))
+        self._writers[node].put(self._target(node, number), status, Urgency(len(self._writers), urgent=new, new=new))
+
+    def _target(self, node: str, number: int) -> Target:
+        trace = self._traces[number]
+        return Target(TraceName(trace.kind, trace.namespace, trace.name, Uid(trace.uid)), node, trace.namespace)
 
 
 def _maps() -> list[MapState]:
@@ -139,21 +154,34 @@ def simulate(cluster: ControlPlane, system: System, nodes: int, traces: int, sec
         for trace in made:
             trace.wait_for("Compiled", "True", timeout=120)
         with Fleet(system.agent, names, made) as fleet:
-            began = time.monotonic()
-            for trace in made:
-                eventually(
-                    lambda t=trace: t.status().get("nodes", {}).get("summary") == f"{nodes}/{nodes}", timeout=300, every=0.5
-                )
-            first = time.monotonic() - began
-            time.sleep(15)  # the burst of the first reports is over
-            figures = Figures(nodes * traces, seconds, first, 0)
+            first, highest = _beginning(cluster, made, f"{nodes}/{nodes}")
+            time.sleep(15)
+            figures = Figures(nodes * traces, seconds, first, 0, highest, _refused(cluster))
             _watch(cluster, operator, made, figures)
             figures.report_bytes = fleet.largest
     return figures
 
 
-def _until_all_attached(trace: TestTrace, nodes: int) -> None:
-    eventually(lambda: trace.status().get("nodes", {}).get("summary") == f"{nodes}/{nodes}", timeout=300, every=0.5)
+def _beginning(cluster: ControlPlane, traces: list[TestTrace], all_nodes: str) -> tuple[float, float]:
+    """Until all nodes are in all statuses: seconds, and the highest rate of writes of reports over five seconds."""
+    began, waiting = time.monotonic(), list(traces)
+    seen = [(began, _writes_of_reports(cluster))]
+    highest = 0.0
+    while waiting:
+        if time.monotonic() - began > 600:
+            raise TimeoutError(f"{len(waiting)} traces do not have all nodes")
+        time.sleep(0.5)
+        waiting = [trace for trace in waiting if trace.status().get("nodes", {}).get("summary") != all_nodes]
+        seen.append((time.monotonic(), _writes_of_reports(cluster)))
+        now, count = seen[-1]
+        while now - seen[0][0] > 5 and len(seen) > 2:
+            seen.pop(0)
+        highest = max(highest, (count - seen[0][1]) / max(now - seen[0][0], 5.0))
+    return time.monotonic() - began, highest
+
+
+def _writes_of_reports(cluster: ControlPlane) -> float:
+    return sum(count for what, count in _writes(cluster).items() if "bpftracereports" in what)
 
 
 def _watch(cluster: ControlPlane, operator: OperatorProcess, traces: list[TestTrace], figures: Figures) -> None:
@@ -176,22 +204,28 @@ def _watch(cluster: ControlPlane, operator: OperatorProcess, traces: list[TestTr
 _COUNTED = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$", re.MULTILINE)
 
 
-def _writes(cluster: ControlPlane) -> dict[str, float]:
-    """Writes of our kinds so far, by verb and resource; from the API server's own metrics."""
-    import ssl
-    import urllib.request
-
+def _requests(cluster: ControlPlane) -> list[tuple[dict[str, str], float]]:
+    """How often what was asked so far, from the API server's own metrics."""
     context = ssl._create_unverified_context()
     request = urllib.request.Request(f"{cluster.url}/metrics", headers={"Authorization": "Bearer admin-token"})
     with urllib.request.urlopen(request, context=context) as answer:
         text = answer.read().decode()
+    return [(dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for labels, value in _COUNTED.findall(text)]
+
+
+def _writes(cluster: ControlPlane) -> dict[str, float]:
+    """Writes of our kinds so far, by verb and resource."""
     found: dict[str, float] = {}
-    for labels, value in _COUNTED.findall(text):
-        said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        if said["verb"] in ("POST", "PUT", "PATCH", "DELETE") and said["resource"] in ("bpftraces", "bpftracereports", "events"):
+    for said, count in _requests(cluster):
+        ours = said["resource"] in ("bpftraces", "bpftracereports", "events")
+        if ours and said["verb"] in ("POST", "PUT", "PATCH", "DELETE") and said["code"] < "400":
             what = f"{said['verb']} {said['resource']}{'/' if said['subresource'] else ''}{said['subresource']}"
-            found[what] = found.get(what, 0) + float(value)
+            found[what] = found.get(what, 0) + count
     return found
+
+
+def _refused(cluster: ControlPlane) -> float:
+    return sum(count for said, count in _requests(cluster) if said["code"] == "429" or said["code"] >= "500")
 
 
 def _cpu(pid: int) -> float:

@@ -19,8 +19,9 @@ from kubebpf.operator.conditions import read_condition
 from kubebpf.operator.merge import merge, read_maps
 from kubebpf.operator.model import parse_node, parse_report, parse_trace
 from kubebpf.operator.results import size_of
+from kubebpf.operator.state import REPORT_LIMIT
 from kubebpf.operator.status import Artifact, Facts, desired_status
-from kubebpf.operator.tally import AHEAD, REPORT_LIMIT, take
+from kubebpf.operator.tally import AHEAD, take
 from support.traces import DIGEST, a_map, node, report, scalar_count, trace
 
 Json = dict[str, Any]

@@ -24,7 +24,15 @@ PLURALS = {"BpfTrace": "bpftraces", "ClusterBpfTrace": "clusterbpftraces"}
 
 
 class ApiError(Exception):
-    """The API server refused, or did not answer. Trying later may help."""
+    """The API server refused, or did not answer. Trying later may help.
+
+    Args:
+        retry_after: seconds that the server asks to be left alone (429 of its priority and fairness), 0 if it does not say.
+    """
+
+    def __init__(self, message: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ConflictError(ApiError):
@@ -64,7 +72,10 @@ class Api:
     """Calls of a `kubernetes` client in threads. Answers are plain JSON."""
 
     def __init__(self) -> None:
-        plain, metadata = client.ApiClient(), client.ApiClient()
+        settings = client.Configuration.get_default_copy()
+        # Lost connections only. What the server asks for is the queue's business: urllib3 would sleep in one of few threads.
+        settings.retries = urllib3.Retry(3, status=0, respect_retry_after_header=False)
+        plain, metadata = client.ApiClient(settings), client.ApiClient(settings)
         # Lists of objects without their contents: a stored program has up to a megabyte.
         metadata.set_default_header("Accept", METADATA_ONLY)  # type: ignore[no-untyped-call]
         self._core = client.CoreV1Api(plain)
@@ -234,10 +245,15 @@ async def _call(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Json:
         answer = json.loads(await asyncio.to_thread(run))
     except client.ApiException as error:
         kind = _BY_STATUS.get(error.status, ApiError)
-        raise kind(f"{error.status}: {_message(error.body)}") from None
+        raise kind(f"{error.status}: {_message(error.body)}", _seconds((error.headers or {}).get("Retry-After"))) from None
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise ApiError(str(error)) from error
     return answer if isinstance(answer, dict) else {}
+
+
+def _seconds(retry_after: object) -> float:
+    """The header in seconds, at most a minute. Kubernetes never sends its other form, a date."""
+    return min(float(retry_after), 60.0) if isinstance(retry_after, str) and retry_after.isdecimal() else 0.0
 
 
 def _message(body: object) -> str:

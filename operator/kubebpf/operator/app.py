@@ -15,7 +15,7 @@ from kubebpf.operator.compiling import Answer, Compiler
 from kubebpf.operator.config import Config
 from kubebpf.operator.leader import Elector
 from kubebpf.operator.model import GROUP, Node, Report, Trace, TraceSpec, Uid, parse_trace
-from kubebpf.operator.reconcile import Reconciler, request_of
+from kubebpf.operator.reconcile import Reconciler, is_settled, request_of
 from kubebpf.operator.review import VERB, is_reviewed, review
 from kubebpf.operator.store import Index, Store
 from kubebpf.operator.work import Queue
@@ -40,7 +40,7 @@ class Operator:
         self._seen = asyncio.Event()
         self._caretaking = asyncio.Event()
         self._listed, self._compared = True, float("-inf")
-        self._parts: dict[tuple[str, str], object] = {}
+        self._parts: dict[Uid, dict[str, object]] = {}
         self._nodes: dict[str, Node] = {}
 
     @property
@@ -113,25 +113,30 @@ class Operator:
         if gone:
             self._caretaking.set()
 
-    def report_changed(self, report: Report, gone: bool) -> None:
-        """Have a look at once when a node's part began, failed or ended; else when results may be written again."""
-        uid, node = report.trace_uid, report.node
-        part = tuple(report.status.get(name) for name in ("phase", "generation", "digest", "reason", "exitCode", "session"))
-        before = self._parts.pop((uid, node), None)
+    def report_changed(self, uid: Uid, node: str, part: tuple[object, ...], gone: bool) -> None:
+        """Have a look at once when a node's part began, failed or ended; else when results may be written again.
+
+        Args:
+            uid: of the trace.
+            part: the head of the report's status.
+        """
+        parts = self._parts.setdefault(uid, {})
+        before = parts.pop(node, None)
         if not gone:
-            self._parts[uid, node] = part
+            parts[node] = part
         self._queue.mark(uid, 0.0 if gone or part != before else self._reconciler.results_due(uid))
         if not gone and self._store.trace(uid) is None:
             self._caretaking.set()
 
     def node_changed(self, node: Node, gone: bool) -> None:
-        """Have a look at every trace when a node came, went, or changed what targeting looks at; heartbeats do not count."""
+        """Have a look at every trace that may run when a node came, went, or changed its labels or readiness."""
         before = self._nodes.pop(node.name, None)
         if not gone:
             self._nodes[node.name] = node
         if gone or before != node:
-            for uid in self._store.uids():
-                self._queue.mark(uid)
+            for trace in self._store.all_traces():
+                if not is_settled(trace):
+                    self._queue.mark(trace.key.uid)
 
     # -- tasks
 
@@ -169,11 +174,12 @@ class Operator:
         await asyncio.wait({compiling})
         compiling.result()
 
-    async def _look(self, uid: str) -> float | None:
+    async def _look(self, key: str) -> float | None:
+        uid = Uid(key)
         again = await self._reconciler.look(uid)
         if self._store.trace(uid) is None:
             self._queue.forget(uid)
-            self._parts = {key: part for key, part in self._parts.items() if key[0] != uid}
+            self._parts.pop(uid, None)
         return again
 
     async def _first_look(self) -> None:

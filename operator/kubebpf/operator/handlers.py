@@ -23,7 +23,7 @@ import kopf
 
 from kubebpf.operator.app import Operator
 from kubebpf.operator.config import Config
-from kubebpf.operator.model import GROUP, VERSION, parse_node, parse_report, parse_trace
+from kubebpf.operator.model import GROUP, VERSION, parse_node, parse_report, parse_trace, report_part
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +118,8 @@ def trace_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes:
 def report_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
     """A report came, changed or went."""
     operator = _operator(memo, indexes, type)
-    if report := parse_report(body):
-        operator.report_changed(report, gone=type == "DELETED")
+    if part := report_part(body):
+        operator.report_changed(*part, gone=type == "DELETED")
 
 
 @kopf.on.event(*NODES, id="node_changed")

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 REVIEW = "kubebpf.dev/unsafe-review"  # an annotation
 PROGRAM_LIMIT = 65536  # bytes; as in the CRD
+# Of a report's status: which state of which object it is about. A change of one of them is looked at once.
+HEAD = ("phase", "generation", "digest", "reason", "exitCode", "session")
 
 Phase = Literal["Pending", "Attached", "Failed", "Completed"]
 PHASES: tuple[Phase, ...] = ("Pending", "Attached", "Failed", "Completed")
@@ -116,15 +119,27 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report object: whose it is, and its status as written; `state.read_state` reads that."""
+    """A report object: whose it is, and its status as written; `state.read_state` reads that.
+
+    Args:
+        head: the members of the status that say what it is about (HEAD).
+        packed: the status, compressed: there are thousands of reports, and as objects of Python they take fifty times as much.
+        size: bytes of the status as JSON.
+    """
 
     namespace: str
     name: str
     trace_key: TraceKey
     node: NodeName
-    status: Json
+    head: Json
+    packed: bytes = b""
     uid: Uid = Uid("")
-    size: int = 0  # bytes of the status as JSON
+    size: int = 0
+
+    @property
+    def status(self) -> Json:
+        """The status, unpacked at each call."""
+        return _dict(json.loads(zlib.decompress(self.packed))) if self.packed else {}
 
     @property
     def trace_uid(self) -> Uid:
@@ -288,7 +303,7 @@ def selected(node: Node, spec: TraceSpec) -> bool:
 
 
 def parse_report(body: Mapping[str, Any]) -> Report | None:
-    """A report's identity, or None when it names no trace or node."""
+    """A report, or None when it names no trace or node."""
     meta, spec = _dict(body.get("metadata")), _dict(body.get("spec"))
     trace = _dict(spec.get("trace"))
     uid, node = _str(trace.get("uid")), _str(spec.get("node"))
@@ -297,9 +312,16 @@ def parse_report(body: Mapping[str, Any]) -> Report | None:
     names = _str(meta.get("namespace")), _str(meta.get("name"))
     key = TraceKey(_str(trace.get("kind")), _str(trace.get("namespace")), _str(trace.get("name")), Uid(uid))
     status = _dict(body.get("status"))
-    # Weighed once, here: merges read the same report many times.
-    weight = len(json.dumps(status, ensure_ascii=False, default=dict).encode("utf-8", "surrogatepass"))
-    return Report(*names, key, NodeName(node), status, Uid(_str(meta.get("uid"))), weight)
+    text = json.dumps(status, ensure_ascii=False, default=dict).encode("utf-8", "surrogatepass")
+    head = {name: status.get(name) for name in HEAD}
+    return Report(*names, key, NodeName(node), head, zlib.compress(text, 1), Uid(_str(meta.get("uid"))), len(text))
+
+
+def report_part(body: Mapping[str, Any]) -> tuple[Uid, str, tuple[object, ...]] | None:
+    """Of a report's object: the uid of its trace, its node, and the head of its status; None when it names no trace or node."""
+    spec, status = _dict(body.get("spec")), _dict(body.get("status"))
+    uid, node = _str(_dict(spec.get("trace")).get("uid")), _str(spec.get("node"))
+    return (Uid(uid), node, tuple(status.get(name) for name in HEAD)) if uid and node else None
 
 
 def report_name(trace_name: str, uid: str, node: str) -> str:

@@ -21,21 +21,22 @@ from kubebpf.operator.compiling import Compiled, Compiler
 from kubebpf.operator.conditions import COMPILED, SUCCEEDED, read_condition
 from kubebpf.operator.config import Config
 from kubebpf.operator.events import Recorder
-from kubebpf.operator.model import Json, Node, Report, Trace, TraceSpec, is_int, parse_time, parse_trace
+from kubebpf.operator.model import Json, Node, Report, Trace, TraceSpec, Uid, is_int, parse_time, parse_trace
 from kubebpf.operator.objects import Objects
+from kubebpf.operator.pace import Paces
+from kubebpf.operator.readings import Readings
 from kubebpf.operator.review import NOBODY, is_reviewed
-from kubebpf.operator.schedule import schedule_problem
+from kubebpf.operator.schedule import is_over, schedule_problem
 from kubebpf.operator.signing import Signature, Signer
-from kubebpf.operator.status import Artifact, Facts, Outcome, Refused, desired_status, next_look, warnings_in
+from kubebpf.operator.status import GRACE, Artifact, Facts, Outcome, Refused, desired_status, next_look, warnings_in
 from kubebpf.operator.store import Store
 from kubebpf.operator.tally import Tally, take
 from kubebpf.operator.turns import Turns
-from kubebpf.operator.work import Bucket
 from kubebpf.operator.worker import Request
 
 logger = logging.getLogger(__name__)
 
-URGENT_BURST, URGENT_PERIOD = 8, 5.0  # writes of changed conditions: at once, but a flapping node must not make a storm
+FEW_REPORTS = 50  # so many are merged in no time
 
 
 @dataclass(slots=True)
@@ -52,14 +53,6 @@ class Look:
     again: float | None = None
 
 
-@dataclass(slots=True)
-class Pace:
-    """When a trace's status was written."""
-
-    urgent: Bucket = field(default_factory=lambda: Bucket(URGENT_BURST, URGENT_PERIOD))
-    results_at: float = float("-inf")
-
-
 class Reconciler:
     """Looks at traces. Its memory saves requests and bounds the rate; what should be follows from the API's objects alone."""
 
@@ -69,7 +62,9 @@ class Reconciler:
         self.signer = Signer(api, config)
         self._turns = Turns(api, self.signer)
         self._recorder = Recorder(api)
-        self._paces: dict[str, Pace] = {}
+        self._paces = Paces(config.status_interval)
+        self._readings = Readings()
+        self._merging = asyncio.Lock()
         self._steps: tuple[Callable[[Look], Awaitable[None]], ...] = (
             self._find_object,
             self._store_object,
@@ -82,7 +77,7 @@ class Reconciler:
             self._expire,
         )
 
-    async def look(self, uid: str) -> float | None:
+    async def look(self, uid: Uid) -> float | None:
         """Look at the trace of that uid; the seconds after which to look again, or None."""
         trace = self._store.trace(uid)
         if trace is None:
@@ -100,10 +95,9 @@ class Reconciler:
             return None
         return look.again
 
-    def results_due(self, uid: str) -> float:
+    def results_due(self, uid: Uid) -> float:
         """Seconds until results of the trace may be written again."""
-        pace = self._paces.get(uid)
-        return max(pace.results_at + self._config.status_interval - time.monotonic(), 0.0) if pace else 0.0
+        return self._paces.due(uid)
 
     # -- steps
 
@@ -176,12 +170,27 @@ class Reconciler:
 
     async def _count_nodes(self, look: Look) -> None:
         nodes, reports = self._store.all_nodes(), self._store.reports_of(look.trace.key.uid)
+        if len(reports) <= FEW_REPORTS:
+            look.facts, look.status = await self._count(look, nodes, reports)
+        else:
+            # One large merge after the other, and rests between them: events of all traces must be taken in meanwhile.
+            async with self._merging:
+                began = time.monotonic()
+                look.facts, look.status = await self._count(look, nodes, reports)
+                await asyncio.sleep(time.monotonic() - began)
+        if is_settled(replace(look.trace, status=look.status)):
+            self._readings.forget(look.trace.key.uid)
+
+    async def _count(self, look: Look, nodes: list[Node], reports: list[Report]) -> tuple[Facts, Json]:
         # A thousand reports take most of a second; probes of the operator's health must be answered meanwhile.
-        look.facts, look.status = await asyncio.to_thread(_count, look.trace, look.outcome, nodes, reports, look.schedule)
+        counting = Counting(look.trace, look.outcome, nodes, reports, look.schedule, self._readings, self._paces.round)
+        return await asyncio.to_thread(counting.count)
 
     async def _write_status(self, look: Look) -> None:
         assert look.facts
         trace, uid = look.trace, look.trace.key.uid
+        running = not is_settled(replace(trace, status=look.status)) and not (trace.spec and trace.spec.suspend)
+        self._paces.count(uid, len(look.facts.tally.desired) if running else 0)
         soon = next_look(look.facts, look.status)
         look.again = min((again for again in (soon, look.again) if again is not None), default=None)
         if without_age(look.status) == without_age(trace.status):
@@ -214,33 +223,51 @@ class Reconciler:
 
     def _wait_for(self, trace: Trace, status: Json) -> float:
         """Seconds until this status may be written; 0 takes the right to write it now."""
-        pace = self._paces.setdefault(trace.key.uid, Pace())
-        if telling(status) != telling(trace.status):
-            if (wait := pace.urgent.wait()) > 0:
-                return wait
-            pace.urgent.take()
-            return 0.0
-        if (wait := self.results_due(trace.key.uid)) > 0:
-            return wait
-        pace.results_at = time.monotonic()
-        return 0.0
+        told = telling(status) != telling(trace.status)
+        return self._paces.news(trace.key.uid) if told else self._paces.results(trace.key.uid)
 
-    def _forget(self, uid: str) -> None:
+    def _forget(self, uid: Uid) -> None:
         self.objects.release(uid)
         self._recorder.forget(uid)
-        self._paces.pop(uid, None)
+        self._paces.forget(uid)
+        self._readings.forget(uid)
 
 
-def _count(trace: Trace, outcome: Outcome, nodes: list[Node], reports: list[Report], schedule: Json | None) -> tuple[Facts, Json]:
-    digest = outcome.digest if isinstance(outcome, Artifact) else ""
-    counted: Tally | None = None
-    now = datetime.now(UTC)
-    if trace.spec and trace.spec.suspend and (before := _counted_generation(trace)):
-        counted = take(trace, digest, nodes, reports, before, now)
-    if trace.spec and trace.spec.schedule:
-        nodes = []  # its turns run, not it
-    facts = Facts(trace, take(trace, digest, nodes, reports, now=now), outcome, now, counted, schedule)
-    return facts, desired_status(facts)
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What a status is counted from.
+
+    Args:
+        round: seconds in which all agents can have written once.
+    """
+
+    trace: Trace
+    outcome: Outcome
+    nodes: list[Node]
+    reports: list[Report]
+    schedule: Json | None
+    readings: Readings
+    round: float
+
+    def count(self) -> tuple[Facts, Json]:
+        """The facts and the status that follows from them."""
+        trace, digest = self.trace, self.outcome.digest if isinstance(self.outcome, Artifact) else ""
+        counted: Tally | None = None
+        now = datetime.now(UTC)
+        if trace.spec and trace.spec.suspend and (before := _counted_generation(trace)):
+            counted = take(trace, digest, self.nodes, self.reports, before, now, self.readings.read)
+        # The turns of a trace with a schedule run, not it.
+        nodes = [] if trace.spec and trace.spec.schedule else self.nodes
+        tally = take(trace, digest, nodes, self.reports, now=now, read=self.readings.read)
+        self.readings.keep_only(trace.key.uid, self.reports)
+        grace = GRACE + timedelta(seconds=self.round)
+        facts = Facts(trace, tally, self.outcome, now, counted, self.schedule, grace)
+        return facts, desired_status(facts)
+
+
+def is_settled(trace: Trace) -> bool:
+    """Whether a trace has ended for good, so that nodes may come and go."""
+    return trace.status.get("observedGeneration") == trace.generation and is_over(trace)
 
 
 def request_of(spec: TraceSpec, scoped: bool) -> Request:

@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from kubebpf.operator.merge import Maps, read_maps
-from kubebpf.operator.model import PHASES, Phase, is_int, parse_time
+from kubebpf.operator.model import PHASES, Phase, Report, is_int, parse_time
 from kubebpf.operator.values import BadValueError, Json, read_count
 
+REPORT_LIMIT = 512 * 1024  # bytes of JSON; agents keep to 32 KiB
 LINES_LIMIT = 500
 LOSSES = ("events", "mapFull", "missed")
 _LINE_TEXTS = {"kind": 32, "text": 8192, "namespace": 63, "pod": 253, "container": 63}
@@ -61,6 +62,17 @@ def read_identity(status: Mapping[str, Any]) -> Identity:
     """Generation and digest of a report, 0 and "" when it has none yet."""
     generation, digest = status.get("generation"), status.get("digest")
     return Identity(generation if is_int(generation) else 0, digest if isinstance(digest, str) else "")
+
+
+def read_report(report: Report) -> NodeState:
+    """The state in a report.
+
+    Raises:
+        BadValueError: as read_state, or it is too large.
+    """
+    if report.size > REPORT_LIMIT:
+        raise BadValueError(f"it has {report.size} bytes, more than {REPORT_LIMIT}")
+    return read_state(report.status, report.node)
 
 
 def read_state(status: Mapping[str, Any], node: str) -> NodeState:

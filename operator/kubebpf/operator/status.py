@@ -91,6 +91,7 @@ class Facts:
         outcome: of the compilation of this generation.
         now: the operator's clock.
         schedule: of a trace with a schedule, its turns, as in the status.
+        grace: for last reports after the end.
     """
 
     trace: Trace
@@ -99,6 +100,7 @@ class Facts:
     now: datetime
     counted: Tally | None = None
     schedule: Json | None = None
+    grace: timedelta = GRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def next_look(facts: Facts, status: Json) -> float | None:
     duration = facts.trace.spec.duration if facts.trace.spec else None
     if completed:
         over = read_condition(status, SUCCEEDED).get("status") != "Unknown"
-        return None if over else max((completed + GRACE - facts.now).total_seconds(), 0.0)
+        return None if over else max((completed + facts.grace - facts.now).total_seconds(), 0.0)
     if started and duration is not None:
         return max((started + timedelta(seconds=duration) - facts.now).total_seconds(), 0.0)
     return None
@@ -329,7 +331,7 @@ def _ended(facts: Facts, completed: datetime) -> dict[str, Condition]:
     trace, tally = facts.trace, facts.tally
     said = read_condition(trace.status, SUCCEEDED)
     settled = _same_generation(trace) and said.get("status") in ("True", "False")
-    if not settled and tally.running and facts.now < completed + GRACE:
+    if not settled and tally.running and facts.now < completed + facts.grace:
         return _finishing(tally)
     attached = Condition("False", "Completed", "the trace has ended")
     code = max(tally.exit_codes.values(), key=abs, default=0)

@@ -6,16 +6,15 @@ tally.attached -> {"a", "b"}      tally.failures -> {"c": Failure("VerifierRejec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from kubebpf.operator.merge import Maps, disagreement
 from kubebpf.operator.model import Node, Report, Trace, TraceSpec, report_name, selected
-from kubebpf.operator.state import NodeState, read_identity, read_state
+from kubebpf.operator.state import NodeState, read_identity, read_report
 from kubebpf.operator.values import BadValueError
 
-REPORT_LIMIT = 512 * 1024  # bytes of JSON; agents keep to 32 KiB
 AHEAD = timedelta(minutes=5)  # that a node's clock may be before the operator's
 
 
@@ -98,6 +97,7 @@ def take(
     reports: Iterable[Report],
     generation: int | None = None,
     now: datetime | None = None,
+    read: Callable[[Report], NodeState] = read_report,
 ) -> Tally:
     """Sort out the reports of one trace.
 
@@ -107,22 +107,23 @@ def take(
         reports: those that name the trace's uid (others are skipped).
         generation: whose reports to count; the trace's own by default.
         now: what is far beyond it comes from a wrong clock and is not used; None: nothing is.
+        read: gives a report's state, or raises BadValueError.
     """
     if trace.spec is None:
         return Tally()
     wanted = generation if generation is not None else trace.generation
     current = _current(trace, digest, wanted, reports)
     desired = _desired(trace.spec, nodes, current.keys())
-    states, failures = _read([current[node] for node in sorted(current) if node in desired], now)
+    states, failures = _read([current[node] for node in sorted(current) if node in desired], now, read)
     return Tally(desired, states, failures, wanted)
 
 
 def _current(trace: Trace, digest: str, generation: int, reports: Iterable[Report]) -> dict[str, Report]:
     chosen: dict[str, Report] = {}
     for report in sorted(reports, key=lambda report: (_is_own(trace, report), report.name), reverse=True):
-        identity = read_identity(report.status)
+        identity = read_identity(report.head)
         # A Failed report may lack the digest: the object could not be fetched or verified.
-        fits = identity.digest == digest or (not identity.digest and report.status.get("phase") == "Failed")
+        fits = identity.digest == digest or (not identity.digest and report.head.get("phase") == "Failed")
         if report.trace_uid == trace.key.uid and identity.generation == generation and digest and fits:
             chosen.setdefault(report.node, report)
     return chosen
@@ -138,12 +139,15 @@ def _desired(spec: TraceSpec, nodes: Iterable[Node], reporting: Iterable[str]) -
     return frozenset(node.name for node in nodes if selected(node, spec) and (node.ready or node.name in known))
 
 
-def _read(reports: Iterable[Report], now: datetime | None) -> tuple[dict[str, NodeState], dict[str, Failure]]:
+def _read(
+    reports: Iterable[Report], now: datetime | None, read: Callable[[Report], NodeState]
+) -> tuple[dict[str, NodeState], dict[str, Failure]]:
     states: dict[str, NodeState] = {}
     failures: dict[str, Failure] = {}
     for report in reports:
         try:
-            state = _state(report, now)
+            state = read(report)
+            _check_times(state, now)
         except BadValueError as error:
             failures[report.node] = Failure("BadReport", f"the report cannot be used: {error}")
             continue
@@ -156,16 +160,12 @@ def _read(reports: Iterable[Report], now: datetime | None) -> tuple[dict[str, No
     return states, failures
 
 
-def _state(report: Report, now: datetime | None) -> NodeState:
-    if report.size > REPORT_LIMIT:
-        raise BadValueError(f"it has {report.size} bytes, more than {REPORT_LIMIT}")
-    state = read_state(report.status, report.node)
+def _check_times(state: NodeState, now: datetime | None) -> None:
     # Its times would be shown as everyone's newest, and its lines would push out those of all other nodes.
     times = [line.moment for line in state.recent] + ([state.observed_at] if state.observed_at else [])
     latest = max(times, default=None)
     if now and latest and latest > now + AHEAD:
         raise BadValueError(f"it comes from the future ({latest:%Y-%m-%dT%H:%M:%SZ}): the node's clock is wrong")
-    return state
 
 
 def _outvoted(states: Mapping[str, NodeState]) -> dict[str, str]:

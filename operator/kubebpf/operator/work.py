@@ -14,6 +14,8 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+from kubebpf.operator.api import ApiError
+
 logger = logging.getLogger(__name__)
 
 BACKOFF = (0.5, 60.0)  # seconds: the first delay after an error, and the longest
@@ -125,5 +127,7 @@ class Queue:
         first, longest = BACKOFF
         # Jitter: after an outage of the API server not all keys may come back at the same moment.
         delay = min(longest, first * 2.0 ** min(count - 1, 10)) * random.uniform(0.5, 1.5)
+        if isinstance(error, ApiError):
+            delay = max(delay, error.retry_after * random.uniform(1.0, 2.0))
         logger.warning("%s: %s; trying again in %.1f s", key, error or type(error).__name__, delay)
         return delay

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError
+from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError, later
 from kubebpf.agent.cluster.belonging import Owner
 from kubebpf.agent.cluster.bpfnode import NodeKeeper
 from kubebpf.agent.cluster.containers import Looked, Request, look
@@ -33,12 +33,13 @@ from kubebpf.agent.cluster.live import Live, Surroundings, attach, close_quietly
 from kubebpf.agent.cluster.objects import Objects, RefusedError, check_allowed, retryable
 from kubebpf.agent.cluster.part import Part
 from kubebpf.agent.cluster.pinned import Pinned
-from kubebpf.agent.cluster.report import Line, Phase, State, interval_seconds, report_status
-from kubebpf.agent.cluster.trace import Trace, TraceName, Uid, format_time
+from kubebpf.agent.cluster.report import Line, Phase, State
+from kubebpf.agent.cluster.reporting import Reporting
+from kubebpf.agent.cluster.trace import Trace, TraceName, Uid
 from kubebpf.agent.cluster.trust import Trust, UntrustedError
 from kubebpf.agent.cluster.upload import Upload
 from kubebpf.agent.cluster.watch import Change, Watch
-from kubebpf.agent.cluster.writer import ReportWriter, Target
+from kubebpf.agent.cluster.writer import ReportWriter
 from kubebpf.agent.node.facts import attribution, gather
 from kubebpf.agent.node.features import BTF, Trying
 from kubebpf.agent.output.files import NONE, Files
@@ -47,8 +48,6 @@ from kubebpf.agent.pods.directory import PodDirectory
 log = logging.getLogger(__name__)
 
 LAST_WRITES_SECONDS, GONE_WRITES_SECONDS = 10.0, 2.0
-# A report that took d seconds to make is not made again before this times d: at most a tenth of a core for a trace's maps.
-READING_SHARE = 9.0
 # An event may come once in a while that no timer announced; nothing waits longer than this.
 LONGEST_SLEEP = 60.0
 
@@ -126,6 +125,7 @@ class Agent:
         self._swept = False
         self._owner = Owner(api, settings.namespace, settings.daemonset)
         self._writer = ReportWriter(api)
+        self._reporting = Reporting(self._known, self._writer, settings.node, settings.namespace)
         trying = Trying(settings.btf or BTF, settings.pins, settings.allow_unsafe)
         upload = Upload(api, settings.namespace, trying.btf)
         self._keeper = NodeKeeper(api, settings.node, partial(gather, trying), partial(attribution, directory), upload)
@@ -270,7 +270,8 @@ class Agent:
             self._complete(part, live)
         elif now >= part.due:
             self._budget.take(live.identity.uid, live.memory(self._budget.limit_of(live.identity.uid)))
-            self._report(part, live, "Attached")
+            if not self._reporting.is_held(part):
+                self._report(part, live, "Attached")
 
     # -- from the wish to the deed
 
@@ -290,7 +291,7 @@ class Agent:
                 self._run_here(part, identity)
             case Stop(why=reason, keep_report=keep):
                 self._stop_here(part, reason, keep)
-        self._restore(part)
+        self._reporting.restore(part)
 
     def _run_here(self, part: Part, identity: Identity) -> None:
         if part.live is None and part.settled is None and self._completed_before(part, identity):
@@ -325,20 +326,9 @@ class Agent:
             self._forget(part, gone=reason == "Deleted")
 
     def _forget(self, part: Part, gone: bool) -> None:
-        target = self._target(part.trace)
-        self._writer.forget(target)
+        self._reporting.forget(part, gone)
         if gone:
-            # The garbage collector takes the report.
             self._parts.pop(part.trace.name.uid, None)
-        elif self._known.report(part.trace.name.uid) is not None:
-            self._writer.remove(target)
-
-    def _restore(self, part: Part) -> None:
-        """Somebody deleted the report: write it again."""
-        exists = self._known.report(part.trace.name.uid) is not None
-        if part.reported and not exists and part.written is not None:
-            self._writer.put(self._target(part.trace), part.written)
-        part.reported = exists
 
     # -- loading, in its own thread
 
@@ -376,7 +366,7 @@ class Agent:
             # What it has printed and nobody has read yet is in no other ring buffer.
             self._print(part, part.live.poll())
             self._drop(part, part.live)
-        part.live, part.settled, part.unpinned = live, None, False
+        part.live, part.settled, part.unpinned, part.looks = live, None, False, 0
         part.backoff.reset()
         log.info("%s: %s %d probes", part.trace.name, "took up" if live.adopted else "attached", live.session.attached)
         self._loader.submit(self._pinned.keep_only, live.identity.uid, live.id)
@@ -399,10 +389,11 @@ class Agent:
 
     def _take_failure(self, part: Part, loaded: Loaded, error: Exception) -> None:
         if isinstance(error, ApiError | ApiUnavailableError) and retryable(error):
-            part.retry_at = time.monotonic() + part.backoff.next()
+            asked = error.retry_after if isinstance(error, ApiUnavailableError) else 0.0
+            part.retry_at = time.monotonic() + later(part.backoff.next(), asked)
             log.warning("%s: the object cannot be had: %s; trying again", part.trace.name, error)
             if part.live is None and isinstance(error, ApiError):
-                self._write(part, _idle(loaded.identity, "Pending", "ObjectUnavailable", str(error)))
+                self._reporting.write(part, _idle(loaded.identity, "Pending", "ObjectUnavailable", str(error)))
             return
         if part.live is not None:
             self._drop(part, part.live)
@@ -415,14 +406,17 @@ class Agent:
         reason, message = (error.reason, str(error)) if isinstance(error, RefusedError) else why(error)
         message += "; it is started when other traces here need less" if part.needs else ""
         log.error("%s: %s: %s", part.trace.name, reason, message, exc_info=error if reason == "AgentError" else None)
-        self._write(part, _idle(loaded.identity, "Failed", reason, message))
+        self._reporting.write(part, _idle(loaded.identity, "Failed", reason, message))
 
     # -- a session's events and its end
 
     def _events_of(self, part: Part) -> None:
         with self._guard(part):
             if part.live is not None:
-                self._print(part, part.live.poll())
+                lines = part.live.poll()
+                self._print(part, lines)
+                if lines:
+                    self._reporting.hurry(part)
                 if part.live.exit_code is not None:
                     self._complete(part, part.live)
 
@@ -454,7 +448,7 @@ class Agent:
         log.error("%s: %s: %s", part.trace.name, reason, message, exc_info=error if reason == "AgentError" else None)
         part.settled = live.identity
         self._drop(part, live)
-        self._write(part, _idle(live.identity, "Failed", reason, message))
+        self._reporting.write(part, _idle(live.identity, "Failed", reason, message))
 
     def _drop(self, part: Part, live: Live) -> None:
         if live.session.epoll_fd is not None and live.session.epoll_fd in self._selector.get_map():
@@ -509,22 +503,8 @@ class Agent:
 
     def _report(self, part: Part, live: Live, phase: Phase, reason: str = "") -> None:
         began = time.monotonic()
-        self._write(part, live.state(phase, reason))
-        took = time.monotonic() - began
-        interval = interval_seconds(part.trace.interval, self._known.reports_of_cluster())
-        # A map of a million keys takes seconds to read: it may not take the node's other traces along.
-        part.postpone(time.monotonic(), max(interval, READING_SHARE * took))
-
-    def _write(self, part: Part, state: State) -> None:
-        trace = part.trace
-        status = report_status(state, trace.top, trace.recent_lines)
-        before = {name: value for name, value in (part.written or {}).items() if name != "observedAt"}
-        if status != before:
-            part.written = status | {"observedAt": format_time(datetime.now(UTC))}
-            self._writer.put(self._target(trace), part.written)
-
-    def _target(self, trace: Trace) -> Target:
-        return Target(trace.name, self._settings.node, trace.name.namespace or self._settings.namespace)
+        self._reporting.write(part, live.state(phase, reason))
+        self._reporting.postpone(part, time.monotonic() - began)
 
     # -- the end
 

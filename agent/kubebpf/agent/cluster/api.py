@@ -11,6 +11,7 @@ rest of an agent.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,23 @@ class ApiError(Exception):
 
 
 class ApiUnavailableError(Exception):
-    """Nobody said anything of use: no connection, a time-out, an overloaded server. Trying again later may help."""
+    """Nobody said anything of use: no connection, a time-out, an overloaded server. Trying again later may help.
+
+    Args:
+        retry_after: seconds that the server asks to be left alone (429 of its priority and fairness, 503), 0 if it does not say.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+def later(delay: float, retry_after: float) -> float:
+    """Seconds to wait after an error: one's own delay, and never less than the server asks for.
+
+    The server tells everyone the same number of whole seconds, so what is added to it is random.
+    """
+    return max(delay, retry_after * random.uniform(1.0, 2.0))
 
 
 class Api:
@@ -127,17 +144,22 @@ class Api:
             raise ApiUnavailableError(str(error)) from error
         if 200 <= response.status < 300:
             return response
-        raise _refusal(response.status, response.response.data)
+        raise _refusal(response.status, response.response.data, response.response.headers.get("Retry-After"))
 
 
-def _refusal(code: int, body: bytes) -> ApiError | ApiUnavailableError:
+def _refusal(code: int, body: bytes, retry_after: str | None) -> ApiError | ApiUnavailableError:
     try:
         message = str(json.loads(body).get("message", ""))
     except (ValueError, AttributeError):
         message = body.decode(errors="replace")[:500]
     if code == 429 or code >= 500:
-        return ApiUnavailableError(f"{code}: {message}")
+        return ApiUnavailableError(f"{code}: {message}", _seconds(retry_after))
     return ApiError(code, message)
+
+
+def _seconds(retry_after: str | None) -> float:
+    """The header in seconds, at most a minute. Kubernetes never sends its other form, a date."""
+    return min(float(retry_after), 60.0) if retry_after is not None and retry_after.isdecimal() else 0.0
 
 
 def _lines(response: Any) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import threading
 from collections import OrderedDict
+from typing import Any
 
 from kubebpf.agent.cluster.api import Api, ApiError
 from kubebpf.agent.cluster.trace import Trace
@@ -18,6 +19,7 @@ from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.manifest import ManifestError
 
 KEEP = 16
+NOT_FOUND = 404
 KEY = "object.o"
 
 
@@ -64,7 +66,7 @@ class Objects:
         return artifact
 
     def _read(self, config_map: str, digest: str) -> Artifact:
-        answer = self._api.request("GET", f"/api/v1/namespaces/{self._namespace}/configmaps/{config_map}")
+        answer = self._get(f"/api/v1/namespaces/{self._namespace}/configmaps/{config_map}")
         try:
             elf = base64.b64decode((answer.get("binaryData") or {})[KEY], validate=True)
         except (KeyError, binascii.Error) as error:
@@ -76,6 +78,16 @@ class Objects:
             return Artifact.read(elf)
         except ManifestError as error:
             raise RefusedError("ObjectInvalid", str(error)) from error
+
+    def _get(self, path: str) -> dict[str, Any]:
+        """The object never changes, so what the API server has in memory will do: a thousand nodes ask at the same moment."""
+        try:
+            return self._api.request("GET", path, query={"resourceVersion": "0"})
+        except ApiError as error:
+            if error.code != NOT_FOUND:
+                raise
+            # It may be younger than that memory.
+            return self._api.request("GET", path)
 
 
 def check_allowed(artifact: Artifact, trace: Trace, allow_unsafe: bool) -> None:

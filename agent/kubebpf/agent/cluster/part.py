@@ -16,6 +16,8 @@ from kubebpf.agent.cluster.watch import Backoff
 
 # Reports of one interval are spread over this share of it, so that a cluster's nodes do not write all at once.
 JITTER = 0.2
+# Seconds from attaching to the first look for numbers; the next ones come after twice as long each, up to the interval.
+FIRST_LOOK = 1.0
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Part:
         written: the last status given to the writer.
         reported: the report was seen in the API server since the last write that created it.
         due: when to look whether there is news for the report; seconds, monotonic.
+        looked: when that was done last.
+        looks: how often, since the session was attached.
         retry_at: not to be loaded again before.
         needs: bytes of memory that were not free: it is started again when they are; 0: it does not wait for any.
         unpinned: nothing of it is pinned that does not belong to `live`.
@@ -42,14 +46,31 @@ class Part:
     written: Object | None = None
     reported: bool = False
     due: float = 0.0
+    looked: float = 0.0
+    looks: int = 0
     retry_at: float = 0.0
     needs: int = 0
     unpinned: bool = False
     backoff: Backoff = field(default_factory=Backoff)
 
-    def postpone(self, now: float, interval: float) -> None:
-        """Look again after the interval."""
-        self.due = now + interval * random.uniform(1.0, 1.0 + JITTER)
+    def postpone(self, now: float, interval: float, least: float = 0.0) -> None:
+        """Look again after the interval; sooner while the session is young, because somebody waits for the first numbers.
+
+        Args:
+            least: seconds that must pass in any case.
+        """
+        early = FIRST_LOOK * 2.0 ** min(self.looks, 16)
+        self.looks += 1
+        self.looked = now
+        self.due = now + min(max(early, least), max(interval, least)) * random.uniform(1.0, 1.0 + JITTER)
+
+    def hold(self, now: float, seconds: float, interval: float) -> None:
+        """Look again at some moment of the interval that begins in so many seconds."""
+        self.due = now + seconds + random.uniform(0.0, interval)
+
+    def hurry(self, now: float, interval: float, soon: float) -> None:
+        """There is news: look soon, if an interval has passed since the last look."""
+        self.due = min(self.due, max(now + soon, self.looked + interval))
 
     def wants(self, identity: Identity, now: float) -> bool:
         """Whether a session of this identity is still to be loaded."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError, Object
+from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError, Object, later
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +124,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
+            asked = 0.0
             try:
                 if not self._version:
                     self._list()
@@ -132,6 +133,7 @@ class Watch:
                 if time.monotonic() - started > QUICK_SECONDS:
                     continue
             except ApiUnavailableError as error:
+                asked = error.retry_after
                 # Once an outage: a night without an API server must not fill the log.
                 log.log(logging.WARNING if self._backoff.fresh else logging.DEBUG, "watch of %s: %s", self._resource.name, error)
             except ApiError as error:
@@ -140,7 +142,7 @@ class Watch:
                 # No Kubernetes object: whatever it is, the next list tells the truth.
                 log.exception("watch of %s: %r", self._resource.name, error)
                 self._version = ""
-            self._stopped.wait(self._backoff.next())
+            self._stopped.wait(later(self._backoff.next(), asked))
 
     def _refused(self, error: ApiError) -> None:
         # 410 is the ordinary end of a long absence. Anything else (a CRD that is not there yet, missing rights) may be mended
