@@ -9,12 +9,17 @@ Memory is the proportional share (PSS) of all processes of a side, so that share
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -45,7 +50,7 @@ def programs(count: int) -> list[str]:
     return [_KINDS[i % len(_KINDS)].format(i) for i in range(count)]
 
 
-def ours(texts: list[str]) -> dict[str, float]:
+def ours(texts: list[str]) -> Side:
     """The agent's figures."""
     objects = [compiled(text, header="context").elf for text in texts]
     with ControlPlane(crds=[REPOSITORY / "crds"]) as cluster, Pods(cluster) as pods:
@@ -57,18 +62,22 @@ def ours(texts: list[str]) -> dict[str, float]:
             return _with_traces(cluster, agent, objects)
 
 
-def _with_traces(cluster: ControlPlane, agent: AgentProcess, objects: list[bytes]) -> dict[str, float]:
+def _with_traces(cluster: ControlPlane, agent: AgentProcess, objects: list[bytes]) -> Side:
     time.sleep(2)
     empty = pss_mib([agent.pid])
-    started = time.monotonic()
-    traces = [publish(cluster, "", f"t-{i}", elf, kind="ClusterBpfTrace") for i, elf in enumerate(objects)]
-    published = time.monotonic() - started
-    for trace in traces:
-        eventually(lambda trace=trace: (report_of(cluster, trace, NODE) or {}).get("phase") == "Attached", timeout=120)  # type: ignore[misc]
-    attached = time.monotonic() - started
-    time.sleep(2)
+    with Peak(lambda: [agent.pid]) as peak:
+        started = time.monotonic()
+        traces = [publish(cluster, "", f"t-{i}", elf, kind="ClusterBpfTrace") for i, elf in enumerate(objects)]
+        published = time.monotonic() - started
+        for trace in traces:
+            eventually(lambda trace=trace: (report_of(cluster, trace, NODE) or {}).get("phase") == "Attached", timeout=120)  # type: ignore[misc]
+        attached = time.monotonic() - started
+        time.sleep(2)
     memory, maps = pss_mib([agent.pid]), _maps_mib(agent.pid)
+    resident = agent.peak_mib()
+    time.sleep(10)  # the first looks for numbers are over
     cpu = idle_percent([agent.pid])
+    each = {int(n): (float(load), float(attach)) for n, load, attach in _TOOK.findall(agent.log.read_text())}
     agent.kill()
     started = time.monotonic()
     agent.start()
@@ -76,31 +85,97 @@ def _with_traces(cluster: ControlPlane, agent: AgentProcess, objects: list[bytes
     again = time.monotonic() - started
     for trace in traces:
         delete(cluster, trace)
-    return {
+    figures = {
         "all attached, s": attached, "of that, publishing, s": published, "all taken up after kill -9, s": again,
-        "memory, MiB": memory, "memory without traces, MiB": empty, "maps, MiB": maps, "idle, % of a core": cpu,
+        "peak memory, MiB": peak.mib, "memory, MiB": memory, "memory without traces, MiB": empty,
+        "highest resident memory of each process, added, MiB": resident, "maps, MiB": maps, "idle, % of a core": cpu,
     }  # fmt: skip
+    return Side(figures, [sum(each[i]) for i in range(len(objects))], [each[i] for i in range(len(objects))])
 
 
-def theirs(peer: Tool, texts: list[str]) -> dict[str, float]:
+# "t-7: loaded in 12.3 ms, attached in 0.8 ms: 1 probes"
+_TOOK = re.compile(r"t-(\d+): loaded in ([0-9.]+) ms, attached in ([0-9.]+) ms")
+
+
+def theirs(peer: Tool, texts: list[str]) -> Side:
     """The figures of as many processes, started one after the other, as fifty people would."""
-    with _processes() as running:
+    each: list[float] = []
+    with _processes() as running, Peak(lambda: [pid for process in list(running) for pid in family(process.pid)]) as peak:
         started = time.monotonic()
         for text in texts:
+            began = time.monotonic()
             running.append(subprocess.Popen(peer.command("-e", text), stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
             out = running[-1].stdout
             assert out is not None
             if not out.readline().startswith(b"Attach"):
                 raise UnableError(f"bpftrace does not attach {text}")
+            each.append(1000 * (time.monotonic() - began))
         attached = time.monotonic() - started
         time.sleep(2)
         pids = [pid for process in running for pid in family(process.pid)]
-        return {
+        figures = {
             "all attached, s": attached,
             "memory, MiB": pss_mib(pids),
+            "highest resident memory of each process, added, MiB": sum(
+                _field(Path(f"/proc/{pid}/status"), "VmHWM") for pid in pids
+            )
+            / 1024,
             "maps, MiB": sum(map(_maps_mib, pids)),
             "idle, % of a core": idle_percent(pids),
         }
+    return Side(figures | {"peak memory, MiB": peak.mib}, each)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What was measured of one side.
+
+    Args:
+        figures: by their names.
+        each: milliseconds until each trace was attached: of the agent loading and attaching, of bpftrace from its start.
+        parts: of the agent, loading and attaching apart.
+    """
+
+    figures: dict[str, float]
+    each: list[float]
+    parts: list[tuple[float, float]] = field(default_factory=list)
+
+    def rows(self) -> list[list[float]]:
+        """For each kind of program: median, 95th percentile and highest of `each`; then of all."""
+        groups = [self.each[kind :: len(_KINDS)] for kind in range(len(_KINDS))]
+        return [_spread(times) for times in (*groups, self.each)]
+
+
+def _spread(times: list[float]) -> list[float]:
+    ranked = sorted(times)
+    return [median(ranked), ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))], ranked[-1]]
+
+
+class Peak:
+    """The highest memory of some processes while a block runs, looked at ten times a second.
+
+    Args:
+        pids: of the processes there are now.
+    """
+
+    def __init__(self, pids: Callable[[], list[int]]) -> None:
+        self._pids = pids
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.mib = 0.0
+
+    def __enter__(self) -> Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.1):
+            with suppress(OSError, StopIteration):  # a process that has just ended or begun
+                self.mib = max(self.mib, pss_mib(self._pids()))
 
 
 @contextmanager
@@ -150,6 +225,28 @@ def _cpu_ticks(pids: list[int]) -> int:
     return sum(sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) for pid in pids)
 
 
+def _print_table(count: int, sides: dict[str, Side]) -> None:
+    print(f"| {count} traces | {' | '.join(sides)} |")
+    print(f"| --- |{' ---: |' * len(sides)}")
+    for name in sides["kubebpf"].figures:
+        values = [f"{side.figures[name]:.1f}" if name in side.figures else "" for side in sides.values()]
+        print(f"| {name} | {' | '.join(values)} |")
+
+
+def _print_times(sides: dict[str, Side]) -> None:
+    names = [kind.format("N").replace("|", "\\|") for kind in _KINDS] + ["all"]
+    print(f"\n| attached after, ms: median / 95 % / highest | {' | '.join(sides)} |")
+    print(f"| --- |{' ---: |' * len(sides)}")
+    rows = [side.rows() for side in sides.values()]
+    for number, name in enumerate(names):
+        print(f"| `{name}` | {' | '.join(' / '.join(f'{value:.1f}' for value in side[number]) for side in rows)} |")
+    load, attach = zip(*sides["kubebpf"].parts, strict=True)
+    for part, times in (("loading", load), ("attaching", attach)):
+        print(f"| of all, {part} | {' / '.join(f'{value:.1f}' for value in _spread(list(times)))} |{' |' * (len(sides) - 1)}")
+    print("\neach trace of kubebpf, ms (loading + attaching):")
+    print(", ".join(f"t-{number} {load:.1f}+{attach:.1f}" for number, (load, attach) in enumerate(sides["kubebpf"].parts)))
+
+
 def main() -> int:
     """Print both sides."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -163,10 +260,9 @@ def main() -> int:
     except UnableError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"| {count} traces | {' | '.join(figures)} |")
-    print(f"| --- |{' ---: |' * len(figures)}")
-    for name in figures["kubebpf"]:
-        print(f"| {name} | {' | '.join(f'{side[name]:.1f}' if name in side else '' for side in figures.values())} |")
+    print(f"load average {os.getloadavg()[0]:.1f}")
+    _print_table(count, figures)
+    _print_times(figures)
     return 0
 
 

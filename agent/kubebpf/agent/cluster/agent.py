@@ -368,7 +368,8 @@ class Agent:
             self._drop(part, part.live)
         part.live, part.settled, part.unpinned, part.looks = live, None, False, 0
         part.backoff.reset()
-        log.info("%s: %s %d probes", part.trace.name, "took up" if live.adopted else "attached", live.session.attached)
+        took = "took up" if live.adopted else "loaded in {:.1f} ms, attached in {:.1f} ms".format(*(1000 * s for s in live.took))
+        log.info("%s: %s: %d probes", part.trace.name, took, live.session.attached)
         self._loader.submit(self._pinned.keep_only, live.identity.uid, live.id)
         self._budget.take(live.identity.uid, live.memory(None))
         if live.trace.max_cpu is not None:

@@ -66,6 +66,7 @@ class Live:
         self.exit_code: int | None = None
         self.id = uuid.uuid4().hex
         self.adopted = self.pinned = False
+        self.took = (0.0, 0.0)  # seconds of loading and of attaching
         self.meter: Meter | None = None
         self.unwatched = False  # it has a limit of processor time, and nobody counts that
         self._resolver = ClusterResolver(session.manifest, identities)
@@ -329,7 +330,9 @@ def _adopted(trace: Trace, identity: Identity, session: Session, here: Surroundi
 
 
 def _started(trace: Trace, identity: Identity, session: Session, here: Surroundings) -> Live:
+    began = time.monotonic()
     session.__enter__()
+    loaded = time.monotonic()
     try:
         live = Live(trace, identity, session, Identities(here.directory, here.node), here.files)
         live.follow(here.directory)
@@ -342,6 +345,7 @@ def _started(trace: Trace, identity: Identity, session: Session, here: Surroundi
         live.pin(here.pinned)
         if looked is not None:
             live.take(looked)
+        live.took = loaded - began, time.monotonic() - loaded
         return live
     except BaseException:
         session.close()
