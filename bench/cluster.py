@@ -3,6 +3,7 @@
 
     python bench/cluster.py                        200 agents with 5 traces each for two minutes; 50 traces on three nodes
     python bench/cluster.py --nodes 40 --seconds 30 --apply 0
+    python bench/cluster.py --full --apply 0       reports as large as they may be
 
 A simulated agent is the real report, its real writer and its real pace; only the kernel is missing. Root for the second part.
 """
@@ -37,7 +38,7 @@ from support.agents import Agents
 from support.binaries import REPOSITORY
 from support.chart import System, install
 from support.controlplane import ControlPlane
-from support.operators import OperatorProcess, TestTrace
+from support.operators import GROUP, OperatorProcess, TestTrace
 from support.pods import Pods
 from support.processes import eventually
 
@@ -59,6 +60,8 @@ class Figures:
     operator_cpu: float = 0.0  # share of a core
     operator_mib: float = 0.0
     server_cpu: float = 0.0
+    status_bytes: int = 0
+    watched: float = 0.0  # bytes a second that one agent's watch of traces gets
     ages: list[float] = field(default_factory=list)  # of what the statuses say, seconds
 
     def rows(self) -> list[tuple[str, str]]:
@@ -73,14 +76,33 @@ class Figures:
             *((f"writes a second: {what}", f"{rate:.1f}") for what, rate in sorted(self.writes.items())),
             ("the operator's CPU, its memory", f"{percent[0]}, {self.operator_mib:.0f} MiB"),
             ("the API server's CPU", percent[1]),
+            ("bytes of a trace with its status", str(self.status_bytes)),
+            ("bytes a second that one agent's watch of traces receives", f"{self.watched:.0f}"),
             ("mean age of what a status says, median and 95th percentile", f"{median(self.ages):.1f} s, {high:.1f} s"),
         ]
+
+
+class Listener:
+    """A watch of traces as every agent has one; counts what it receives."""
+
+    def __init__(self, api: Api, path: str) -> None:
+        self._api, self._path = api, path
+        self._version = api.request("GET", path)["metadata"]["resourceVersion"]
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.received = 0
+        self._thread.start()
+
+    def _run(self) -> None:
+        query = {"resourceVersion": self._version, "allowWatchBookmarks": "true"}
+        for event in self._api.watch(self._path, query, 3600):
+            self.received += size(event)
 
 
 class Fleet:
     """Simulated agents: a writer and a pace for each, one thread that looks whose report is due."""
 
-    def __init__(self, kubeconfig: Path, nodes: list[str], traces: list[TestTrace]) -> None:
+    def __init__(self, kubeconfig: Path, nodes: list[str], traces: list[TestTrace], full: bool) -> None:
+        self._full = full
         self._writers = {node: ReportWriter(Api.connect(kubeconfig)) for node in nodes}
         self._traces = traces
         self._digests = [(t.read()["metadata"]["generation"], t.status()["artifact"]["digest"]) for t in traces]
@@ -115,7 +137,7 @@ class Fleet:
 
     def _report(self, node: str, number: int) -> None:
         generation, digest = self._digests[number]
-        state = State(generation, digest, node, "Attached", probes=1, started_at=datetime.now(UTC), maps=_maps())
+        state = State(generation, digest, node, "Attached", probes=1, started_at=datetime.now(UTC), maps=_maps(self._full))
         status = report_status(state, 20, 50) | {"observedAt": format_time(datetime.now(UTC))}
         self.largest = max(self.largest, size(status))
         new = (node, number) not in self._begun
@@ -127,18 +149,24 @@ class Fleet:
         return Target(TraceName(trace.kind, trace.namespace, trace.name, Uid(trace.uid)), node, trace.namespace)
 
 
-def _maps() -> list[MapState]:
-    """Three maps of a usual trace; the average says when the report was made, so that the status says how old it is."""
+def _maps(full: bool) -> list[MapState]:
+    """Three maps of a usual trace; the average says when the report was made, so that the status says how old it is.
+
+    Args:
+        full: with so many histograms that the report must be cut.
+    """
     keyed = tuple(Entry((f"process-{n:03}",), Count(random.randrange(1, 1 << 40))) for n in range(KEYS))
     slots = tuple((slot, random.randrange(1, 1 << 30)) for slot in range(5, 35))
     return [
         MapState("@", "count", entries=keyed),
         MapState("@at", "avg", entries=(Entry((), Average(int(time.time() * 1000), 1)),), scalar=True),
-        MapState("@us", "hist", params=(0,), entries=(Entry(("read",), Histogram(slots)),)),
+        MapState(
+            "@us", "hist", params=(0,), entries=tuple(Entry((f"read{n}",), Histogram(slots)) for n in range(20 if full else 1))
+        ),
     ]
 
 
-def simulate(cluster: ControlPlane, system: System, nodes: int, traces: int, seconds: float) -> Figures:
+def simulate(cluster: ControlPlane, system: System, nodes: int, traces: int, seconds: float, full: bool) -> Figures:
     """Simulated agents for some time; what it cost."""
     names = [f"bench-{number:04}" for number in range(nodes)]
     for name in names:
@@ -153,11 +181,14 @@ def simulate(cluster: ControlPlane, system: System, nodes: int, traces: int, sec
         ]
         for trace in made:
             trace.wait_for("Compiled", "True", timeout=120)
-        with Fleet(system.agent, names, made) as fleet:
+        with Fleet(system.agent, names, made, full) as fleet:
             first, highest = _beginning(cluster, made, f"{nodes}/{nodes}")
             time.sleep(15)
             figures = Figures(nodes * traces, seconds, first, 0, highest, _refused(cluster))
+            listener = Listener(Api.connect(system.agent), f"{GROUP}/bpftraces")
             _watch(cluster, operator, made, figures)
+            figures.watched = listener.received / seconds
+            figures.status_bytes = max(size(trace.read()) for trace in made)
             figures.report_bytes = fleet.largest
     return figures
 
@@ -266,12 +297,13 @@ def main() -> None:
     options.add_argument("--traces", type=int, default=5)
     options.add_argument("--seconds", type=float, default=120)
     options.add_argument("--apply", type=int, default=50, help="traces applied to three nodes with real agents; 0: none")
+    options.add_argument("--full", action="store_true", help="reports as large as they may be")
     asked = options.parse_args()
     with ControlPlane(crds=[REPOSITORY / "crds"]) as cluster:
         system = install(cluster)
         rows: list[tuple[str, Any]] = []
         if asked.nodes:
-            rows += simulate(cluster, system, asked.nodes, asked.traces, asked.seconds).rows()
+            rows += simulate(cluster, system, asked.nodes, asked.traces, asked.seconds, asked.full).rows()
         if asked.apply:
             times = sorted(apply_to_ready(cluster, system, asked.apply))
             high = times[int(0.95 * (len(times) - 1))]

@@ -22,6 +22,8 @@ from kubebpf.operator.work import Queue
 
 logger = logging.getLogger(__name__)
 
+# What happens on all nodes is reported by them at about the same time, and a status is not written again for a while.
+GROUP_SECONDS = 0.5
 COMPARE_EVERY = 300.0  # seconds between two comparisons of what is seen with what is there, when no watch says it broke
 
 
@@ -124,7 +126,7 @@ class Operator:
         before = parts.pop(node, None)
         if not gone:
             parts[node] = part
-        self._queue.mark(uid, 0.0 if gone or part != before else self._reconciler.results_due(uid))
+        self._queue.mark(uid, 0.0 if gone or part != before else max(self._reconciler.results_due(uid), GROUP_SECONDS))
         if not gone and self._store.trace(uid) is None:
             self._caretaking.set()
 

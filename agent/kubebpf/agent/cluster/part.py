@@ -32,8 +32,8 @@ class Part:
         written: the last status given to the writer.
         reported: the report was seen in the API server since the last write that created it.
         due: when to look whether there is news for the report; seconds, monotonic.
-        looked: when that was done last.
-        looks: how often, since the session was attached.
+        looks: how often that was done since the session was attached.
+        told: when there was news last; seconds, monotonic.
         retry_at: not to be loaded again before.
         needs: bytes of memory that were not free: it is started again when they are; 0: it does not wait for any.
         unpinned: nothing of it is pinned that does not belong to `live`.
@@ -46,8 +46,8 @@ class Part:
     written: Object | None = None
     reported: bool = False
     due: float = 0.0
-    looked: float = 0.0
     looks: int = 0
+    told: float = float("-inf")
     retry_at: float = 0.0
     needs: int = 0
     unpinned: bool = False
@@ -61,7 +61,6 @@ class Part:
         """
         early = FIRST_LOOK * 2.0 ** min(self.looks, 16)
         self.looks += 1
-        self.looked = now
         self.due = now + min(max(early, least), max(interval, least)) * random.uniform(1.0, 1.0 + JITTER)
 
     def hold(self, now: float, seconds: float, interval: float) -> None:
@@ -69,8 +68,8 @@ class Part:
         self.due = now + seconds + random.uniform(0.0, interval)
 
     def hurry(self, now: float, interval: float, soon: float) -> None:
-        """There is news: look soon, if an interval has passed since the last look."""
-        self.due = min(self.due, max(now + soon, self.looked + interval))
+        """There is news: look soon, if it is an interval ago that there was some."""
+        self.due = min(self.due, max(now + soon, self.told + interval))
 
     def wants(self, identity: Identity, now: float) -> bool:
         """Whether a session of this identity is still to be loaded."""

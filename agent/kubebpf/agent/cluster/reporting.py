@@ -51,6 +51,7 @@ class Reporting:
         if status != before:
             news = any(status.get(name) != before.get(name) for name in NEWS)
             new = part.written is None and self._known.report(trace.name.uid) is None
+            part.told = time.monotonic()
             part.written = status | {"observedAt": format_time(datetime.now(UTC))}
             self._writer.put(self._target(trace), part.written, Urgency(trace.desired_nodes, news, new))
 
