@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from support.agents import GROUP, SYSTEM, Agents, publish, report_of
 from support.chart import System
@@ -105,13 +104,13 @@ def test_type_information_is_uploaded_on_request(cluster: ControlPlane, system: 
         assert not _pieces(cluster, types["digest"])
         began = time.monotonic()
         _ask(cluster, first, types["digest"])
-        chunks = eventually(lambda: _complete(cluster, types["digest"]), timeout=30, what="all pieces")
+        chunks = _uploaded(cluster, types["digest"])
         print(f"{types['size']} bytes in {len(chunks)} pieces after {time.monotonic() - began:.1f} s")
         assert _joined(chunks) == BTF.read_bytes()
         # The other one finds them there; what is deleted comes back as long as it is asked for.
         _ask(cluster, second, types["digest"])
         cluster.api("DELETE", f"{CHUNKS}/{chunks[0]['metadata']['name']}")
-        again = eventually(lambda: _complete(cluster, types["digest"]), timeout=30, what="the deleted piece")
+        again = _uploaded(cluster, types["digest"])
         assert _joined(again) == BTF.read_bytes()
         _ask(cluster, first, None)
         _ask(cluster, second, None)
@@ -130,9 +129,14 @@ def _pieces(cluster: ControlPlane, digest: str) -> list[Object]:
     return sorted(found, key=lambda chunk: int(chunk["spec"]["index"]))
 
 
-def _complete(cluster: ControlPlane, digest: str) -> list[Object] | None:
-    found = _pieces(cluster, digest)
-    return found if found and len(found) == found[0]["spec"]["total"] else None
+def _uploaded(cluster: ControlPlane, digest: str) -> list[Object]:
+    """All pieces, once they are there."""
+
+    def complete() -> list[Object]:
+        found = _pieces(cluster, digest)
+        return found if found and len(found) == found[0]["spec"]["total"] else []
+
+    return eventually(complete, timeout=30, what="all pieces")
 
 
 def _joined(chunks: list[Object]) -> bytes:
@@ -156,19 +160,18 @@ def _lesser_agent(cluster: ControlPlane) -> Path:
     name = f"lesser-{secrets.token_hex(3)}"
     role: dict[str, Any] = cluster.api("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/kubebpf-agent")
     rules = [rule | {"resources": [r for r in rule["resources"] if not r.startswith("bpfnodes")]} for rule in role["rules"]]
-    kind = {"apiGroup": "rbac.authorization.k8s.io"}
     cluster.kubectl("create", "serviceaccount", name, "-n", SYSTEM)
-    account = {"kind": "ServiceAccount", "name": name, "namespace": SYSTEM}
-    parts = [
+    group = "rbac.authorization.k8s.io"
+    bound = {"subjects": [{"kind": "ServiceAccount", "name": name, "namespace": SYSTEM}]}
+    parts: list[Object] = [
         {"kind": "ClusterRole", "metadata": {"name": name}, "rules": [rule for rule in rules if rule["resources"]]},
-        {"kind": "ClusterRoleBinding", "metadata": {"name": name}, "roleRef": kind | {"kind": "ClusterRole", "name": name}},
-        {
-            "kind": "RoleBinding",
-            "metadata": {"name": name, "namespace": SYSTEM},
-            "roleRef": kind | {"kind": "Role", "name": "kubebpf-agent"},
-        },
+        {"kind": "ClusterRoleBinding", "metadata": {"name": name}, "roleRef": _ref(group, "ClusterRole", name)} | bound,
+        {"kind": "RoleBinding", "metadata": {"name": name, "namespace": SYSTEM}, "roleRef": _ref(group, "Role", "kubebpf-agent")}
+        | bound,
     ]
-    made = [part | {"apiVersion": "rbac.authorization.k8s.io/v1"} for part in parts]
-    made = [part if "rules" in part else part | {"subjects": [account]} for part in made]
-    cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(made))
+    cluster.apply(*({"apiVersion": f"{group}/v1"} | part for part in parts))
     return cluster.service_account_kubeconfig(SYSTEM, name)
+
+
+def _ref(group: str, kind: str, name: str) -> Object:
+    return {"apiGroup": group, "kind": kind, "name": name}
