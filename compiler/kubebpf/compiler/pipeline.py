@@ -27,6 +27,7 @@ from kubebpf.compiler.passes.config import read_config
 from kubebpf.compiler.passes.declarations import check_declared, declare_maps
 from kubebpf.compiler.passes.functions import declare_external
 from kubebpf.compiler.passes.imports import Imported, with_imports
+from kubebpf.compiler.passes.layouts import layouts
 from kubebpf.compiler.passes.library import with_library
 from kubebpf.compiler.passes.macros import expand
 from kubebpf.compiler.passes.parameters import fold_heads
@@ -132,9 +133,11 @@ def _analyse(
     declare_external(typing, compiled)
     probes = infer(typing, syntax.probes, syntax.functions)
     check_declared(typing, syntax.map_declarations)
+    maps = tuple(typing.used_maps())
     return typed.Program(
         probes=probes,
-        maps=tuple(typing.used_maps()),
+        maps=maps,
+        layouts=() if report.errors else layouts(typing, probes, maps),
         strings=tuple(typing.strings),
         unsafe=tuple(sorted(typing.unsafe)),
         folded=tuple(sorted(typing.parameters.folded)),

@@ -29,12 +29,12 @@ from kubebpf.agent.cluster.target import Chosen, Namespaces, NodePods
 from kubebpf.agent.cluster.trace import Trace
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.libbpf.library import possible_cpus
-from kubebpf.agent.libbpf.verifier import VerifierError
+from kubebpf.agent.libbpf.verifier import LACKS, SymbolError, VerifierError
 from kubebpf.agent.output.dispatch import map_states
 from kubebpf.agent.output.files import Files
 from kubebpf.agent.pods.cgroups import CgroupId
 from kubebpf.agent.pods.directory import PodDirectory
-from kubebpf.agent.session.errors import SessionError
+from kubebpf.agent.session.errors import KernelFieldError, KernelLayoutError, SessionError
 from kubebpf.agent.session.memory import check_memory
 from kubebpf.agent.session.moving import user_attaches
 from kubebpf.agent.session.options import Options
@@ -381,8 +381,9 @@ def why(error: Exception) -> tuple[str, str]:
     """Reason and message of a failure for the report."""
     match error:
         case VerifierError():
-            lacking = error.line.startswith("this kernel")
-            return ("KernelFieldMissing" if lacking else "VerifierRejected"), str(error)
+            return (KernelFieldError.reason if error.line.startswith(LACKS) else "VerifierRejected"), str(error)
+        case SymbolError(differs=differs):
+            return (KernelLayoutError.reason if differs else "KernelSymbolMissing"), str(error)
         case SessionError():
             return error.reason, str(error)
         case LibbpfMissingError():

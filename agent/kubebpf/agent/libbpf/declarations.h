@@ -5,8 +5,8 @@
  * at the call on x86-64 (an array of one) and on arm64 (a large structure is passed by reference): `void *` in the print callback.
  */
 
-typedef uint8_t __u8; typedef uint32_t __u32; typedef uint64_t __u64; typedef int32_t __s32;
-struct bpf_object; struct bpf_program; struct bpf_map; struct bpf_link; struct btf; struct ring_buffer; struct perf_buffer;
+typedef uint8_t __u8; typedef uint32_t __u32; typedef uint64_t __u64; typedef int32_t __s32; typedef int64_t __s64;
+struct bpf_object; struct bpf_program; struct bpf_map; struct bpf_link; struct btf; struct btf_ext; struct ring_buffer; struct perf_buffer;
 
 struct bpf_object_open_opts {
     size_t sz;
@@ -125,6 +125,9 @@ int bpf_prog_load(int prog_type, const char *prog_name, const char *license, con
     const struct bpf_prog_load_opts *opts);
 
 struct btf *btf__load_vmlinux_btf(void);
+struct btf *btf__parse(const char *path, struct btf_ext **btf_ext);
+__u32 btf__type_cnt(const struct btf *btf);
+__s64 btf__resolve_size(const struct btf *btf, __u32 type_id);
 struct btf *btf__load_module_btf(const char *module_name, struct btf *vmlinux_btf);
 struct btf *btf__load_from_kernel_by_id(__u32 id);
 __s32 btf__find_by_name_kind(const struct btf *btf, const char *type_name, __u32 kind);

@@ -22,7 +22,7 @@ from kubebpf.agent.libbpf.declarations import ffi, text
 from kubebpf.agent.libbpf.library import Messages, check, check_pointer, failure, lib, messages
 from kubebpf.agent.libbpf.map import BpfMap
 from kubebpf.agent.libbpf.program import Program
-from kubebpf.agent.libbpf.verifier import refused
+from kubebpf.agent.libbpf.verifier import refused, unresolved
 
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, include/uapi/linux/bpf.h
 
@@ -98,12 +98,14 @@ class BpfObject:
 
         Raises:
             VerifierError: the kernel refused a program, or lacks a field that one reads.
+            SymbolError: it lacks a function or variable.
             LibbpfError: anything else.
         """
         with messages() as said:
             result = int(lib().bpf_object__load(self._pointer))
         if result < 0:
-            raise refused(-result, said.text) or failure(-result, "bpf_object__load", said, self.name)
+            told = refused(-result, said.text) or unresolved(-result, said.text)
+            raise told or failure(-result, "bpf_object__load", said, self.name)
         self.loaded = True
         return said
 

@@ -11,8 +11,10 @@ The kernel itself is asked first, then a module, if one is named.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,11 +42,17 @@ class Place:
 
 
 class KernelTypes:
-    """The kernel's BTF and that of the modules that were asked for, until the block's end."""
+    """The kernel's BTF and that of the modules that were asked for, until the block's end.
 
-    def __init__(self) -> None:
+    Args:
+        path: a file with the kernel's BTF; None: as libbpf finds it. There are no modules beside a file.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
         self._stack = ExitStack()
         self._modules: dict[str, tuple[Any, int] | None] = {}
+        self._readable: dict[str, Any] = {}
         self._kernel: Any = None
 
     def __enter__(self) -> Self:
@@ -53,10 +61,16 @@ class KernelTypes:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    @property
+    def source(self) -> str:
+        """What tells one kernel's BTF from another's; "" for that of the running kernel."""
+        return f"{self._path}:{self._path.stat().st_mtime_ns}" if self._path else ""
+
     def close(self) -> None:
         """Release all BTF."""
         self._stack.close()
         self._modules.clear()
+        self._readable.clear()
         self._kernel = None
 
     def find(self, name: str, kind: int, module: str = "") -> Place | None:
@@ -85,6 +99,22 @@ class KernelTypes:
             return found[0], number
         return None
 
+    def each(self) -> Iterator[Any]:
+        """The kernel's BTF, and then that of each module which is loaded: only as far as it is asked for.
+
+        Raises:
+            LibbpfError: the kernel has no BTF.
+        """
+        yield self._vmlinux()
+        for name in _modules() if self._path is None else ():
+            if name not in self._readable:
+                with messages():
+                    self._readable[name] = lib().btf__load_module_btf(name.encode(), self._vmlinux())
+                if self._readable[name] != ffi.NULL:
+                    self._stack.callback(lib().btf__free, self._readable[name])
+            if self._readable[name] != ffi.NULL:
+                yield self._readable[name]
+
     def find_in_program(self, program: int, name: str) -> Place | None:
         """The place of a function of a BPF program, whose BTF says its full name.
 
@@ -106,7 +136,8 @@ class KernelTypes:
     def _vmlinux(self) -> Any:
         if self._kernel is None:
             with messages() as said:
-                self._kernel = check_pointer(lib().btf__load_vmlinux_btf(), "btf__load_vmlinux_btf", said)
+                opened = lib().btf__parse(os.fsencode(self._path), ffi.NULL) if self._path else lib().btf__load_vmlinux_btf()
+                self._kernel = check_pointer(opened, "btf__load_vmlinux_btf", said, str(self._path or ""))
             self._stack.callback(lib().btf__free, self._kernel)
         return self._kernel
 
@@ -126,6 +157,13 @@ class KernelTypes:
             return None
         self._stack.callback(os.close, descriptor)
         return btf, descriptor
+
+
+def _modules() -> list[str]:
+    try:
+        return sorted(path.name for path in Path("/sys/kernel/btf").iterdir() if path.name != "vmlinux")
+    except OSError:
+        return []
 
 
 def _module_descriptor(name: str) -> int | None:

@@ -34,7 +34,11 @@ _NOISE = re.compile(
     )""",
     re.VERBOSE,
 )
+_EXTERN = re.compile(
+    r"extern \((?P<kind>var|func) ksym\) '(?P<name>[^']+)': (?P<how>not found in kernel|[^\n]*incompatible|[^\n]*expected)"
+)
 _CORE = re.compile(r"failed to resolve CO-RE relocation <(?P<kind>\w+)> \[\d+\] (?P<sort>\w+) (?P<access>[^ ]+)")
+LACKS = "this kernel"  # how a sentence about what it does not have begins
 _POISON = re.compile(r"unknown#195896080|<invalid CO-RE relocation>")
 
 
@@ -79,6 +83,8 @@ class VerifierError(LibbpfError):
 
     def __str__(self) -> str:
         place = f"{self.source.file}:{self.source.line}: " if self.source and self.source.line else ""
+        if self.line.startswith(LACKS):
+            return f"{place}{self.line}"
         omitted = f" ({self.omitted} lines omitted)" if self.omitted else ""
         return f"{place}the kernel refused {self.program}: {self.line}{omitted}"
 
@@ -95,6 +101,40 @@ def refused(errno: int, text: str) -> VerifierError | None:
         return None
     log = text[begin.end() :].partition(_END)[0]
     return VerifierError(errno, begin[1], shorten(log), log)
+
+
+class SymbolError(LibbpfError):
+    """The kernel has no function or variable of a name that the object asks for, or one of another type.
+
+    Args:
+        errno: of the load.
+        said: in a sentence, which one.
+        log: all that libbpf printed.
+        differs: it is there, and of another type.
+    """
+
+    def __init__(self, errno: int, said: str, log: str, differs: bool) -> None:
+        super().__init__(errno, "bpf_object__load", log, "", said)
+        self.said, self.differs = said, differs
+
+    def __str__(self) -> str:
+        return self.said
+
+
+def unresolved(errno: int, text: str) -> SymbolError | None:
+    """The error for libbpf's messages, or None when no symbol of the kernel is the reason.
+
+    Args:
+        errno: of the failed load, positive.
+        text: all that libbpf printed (bpf_object__resolve_ksyms_btf_id).
+    """
+    found = _EXTERN.search(text)
+    if found is None:
+        return None
+    what = f"{'function' if found['kind'] == 'func' else 'variable'} {found['name']}"
+    if found["how"].startswith("not found"):
+        return SymbolError(errno, f"{LACKS} has no {what}", text, differs=False)
+    return SymbolError(errno, f"the {what} has another type here than where the program was compiled", text, differs=True)
 
 
 def shorten(log: str) -> Refusal:
@@ -121,7 +161,7 @@ def _last_source(lines: list[str]) -> Source | None:
 
 def _poisoned(line: str) -> str:
     if _POISON.search(line):
-        return "this kernel lacks a type or field that the program reads (a CO-RE relocation failed)"
+        return f"{LACKS} lacks a type or field that the program reads (a CO-RE relocation failed)"
     return line
 
 
@@ -132,7 +172,7 @@ def _missing(line: str) -> str:
     name, _, field = access.partition(".")
     if kind.startswith("enumval"):
         name, _, constant = access.partition("::")
-        return f"this kernel has no {constant} in {sort} {name}"
+        return f"{LACKS} has no {constant} in {sort} {name}"
     if field:
-        return f"this kernel has no field {field} in {sort} {name}"
-    return f"this kernel has no {sort} {name} like the one that the program was compiled for"
+        return f"{LACKS} has no field {field} in {sort} {name}"
+    return f"{LACKS} has no {sort} {name} like the one that the program was compiled for"

@@ -20,9 +20,10 @@ from kubebpf.compiler.artifact.manifest import Attach
 
 RESULT = "$result"  # among what is read
 _FIELD = re.compile(r"^\s*field:(?P<type>.*?)(?P<name>\w+)(?P<array>\[.*?\])?;\s*(?P<where>offset:.*)$", re.MULTILINE)
-_STUBS = ("__probestub_", "__traceiter_")  # functions with a raw tracepoint's arguments (include/linux/tracepoint.h)
+STUBS = ("__probestub_", "__traceiter_")  # functions with a raw tracepoint's arguments (include/linux/tracepoint.h)
 
 Looks = dict[str, object]
+Declared = dict[str, tuple[list[str], str, list[str]]]
 Found = list[tuple[str, Target]]
 
 
@@ -68,18 +69,18 @@ def _function(node: Node, types: KernelTypes) -> Callable[[Target], Looks]:
 
 def _raw_tracepoint(node: Node, types: KernelTypes) -> Callable[[Target], Looks]:
     def look(target: Target) -> Looks:
-        names = (stub + str(target["event"]) for stub in _STUBS)
+        names = (stub + str(target["event"]) for stub in STUBS)
         return Looks(next((found for name in names if (found := prototype(types, name, _module(target)))), {}))
 
     return look
 
 
 def _tracepoint(node: Node, types: KernelTypes) -> Callable[[Target], Looks]:
-    return lambda target: fields(node.tracefs / "events" / str(target["category"]) / str(target["event"]) / "format")
+    return lambda target: Looks(fields(node.tracefs / "events" / str(target["category"]) / str(target["event"]) / "format"))
 
 
-def fields(format_: Path) -> Looks:
-    """The fields that a tracepoint's format file declares: name to type and place."""
+def fields(format_: Path) -> Declared:
+    """The fields that a tracepoint's format file declares: name to type, array, and place in words such as `offset:8;`."""
     try:
         declared = format_.read_text()
     except OSError:

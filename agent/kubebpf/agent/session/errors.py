@@ -105,6 +105,26 @@ class AttachError(SessionError):
         super().__init__("; ".join(map(str, missing)))
 
 
+class KernelFieldError(SessionError):
+    """The kernel lacks what the program reads, by any place.
+
+    Args:
+        message: what it is.
+        others: how many more differences there are.
+    """
+
+    reason = "KernelFieldMissing"
+
+    def __init__(self, message: str, others: int = 0) -> None:
+        super().__init__(f"{message} (and {others} more differ)" if others else message)
+
+
+class KernelLayoutError(KernelFieldError):
+    """The kernel has it elsewhere, or of another size, and the object cannot adapt."""
+
+    reason = "KernelLayoutDiffers"
+
+
 class MemoryLimitError(SessionError):
     """The maps take more memory than they may.
 

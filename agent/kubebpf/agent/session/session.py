@@ -39,6 +39,7 @@ from kubebpf.agent.session.constants import fill
 from kubebpf.agent.session.counters import Counters, read_sites
 from kubebpf.agent.session.errors import AttachError, MissingProbeError, NoProbesError, TooManyProbesError
 from kubebpf.agent.session.facts import check_parameters
+from kubebpf.agent.session.layouts import check_layouts
 from kubebpf.agent.session.loaded import Loaded, loaded
 from kubebpf.agent.session.memory import allot
 from kubebpf.agent.session.moving import Moving, user_attaches
@@ -120,6 +121,7 @@ class Session:
         Raises:
             ParameterError: options are given that the program does not have, or a parameter does not fit.
             FactError: this node cannot say what the program's constants ask.
+            KernelFieldError, KernelLayoutError: the kernel lacks what the object reads, or has it elsewhere.
             AttachError: probes are missing, and `missing_probes` is error.
             VerifierError: the kernel refused a program or lacks a field.
             LibbpfError, LibbpfMissingError: anything else.
@@ -128,6 +130,7 @@ class Session:
         with self._stack:
             opened = self._stack.enter_context(open_object(self.artifact.elf, self.options.name, self.options.btf))
             self._prepare(opened)
+            self._check_kernel(opened)
             self._loaded = self._stack.enter_context(loaded(opened))
             for row in self._rows:
                 told = self._loaded.maps[row.map]
@@ -427,6 +430,10 @@ class Session:
         self._names |= {point.cookie: point.name for point in self.points}
         if CONSTANTS in opened.map_names:
             fill(opened.initial_value(CONSTANTS), self.manifest, replace(self.options, traced=not self.node.kprobes))
+
+    def _check_kernel(self, opened: BpfObject) -> None:
+        wanted = (attach.probe for attach in self.manifest.attaches if opened.programs[attach.program].autoload)
+        check_layouts(self.manifest.layouts, wanted, self.options.btf, self.node)
 
     def _ring_bytes(self) -> int:
         return self.options.ring_bytes or self.manifest.config.ring_pages * _PAGE or default_ring_bytes()

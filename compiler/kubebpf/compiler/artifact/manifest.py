@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kubebpf.compiler.artifact.layouts import Layout
 from kubebpf.compiler.artifact.types import DAggregate, Desc, desc_from_json, from_json, to_json
 
 SECTION = "kubebpf.manifest"
@@ -215,6 +216,7 @@ class Manifest:
         features: kernel features required, by name (`helper:ringbuf_output`, `kfunc:bpf_strnlen`).
         unsafe: the unsafe helpers that the program calls.
         folded: the parameters whose values are in the code, because they stand where a literal has to: `$1`, `$#`, `--name`.
+        layouts: what the kernel has to have where the code expects it; left out when there is nothing.
     """
 
     source_name: str
@@ -231,6 +233,7 @@ class Manifest:
     features: tuple[str, ...] = ()
     unsafe: tuple[str, ...] = ()
     folded: tuple[str, ...] = ()
+    layouts: tuple[Layout, ...] = ()
     version: int = 1
 
     def to_json(self) -> str:
@@ -238,6 +241,8 @@ class Manifest:
         data = asdict(self)
         data["maps"] = [_map_json(m) for m in self.maps]
         data["events"] = [_event_json(e) for e in self.events]
+        del data["layouts"]
+        data |= {"layouts": [layout.as_json() for layout in self.layouts]} if self.layouts else {}
         return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
@@ -289,6 +294,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
     rest["constants"] = tuple(Constant(**(c | {"place": _place(c.get("place"))})) for c in data["constants"])
     rest["sites"] = tuple(Site(s["kind"], s["helper"], _place(s["place"])) for s in data["sites"])
     rest["config"] = Config(**data["config"])
+    rest["layouts"] = tuple(map(Layout.from_json, data.get("layouts", ())))
     return Manifest(**(rest | {name: tuple(data[name]) for name in ("strings", "features", "unsafe", "folded")}))
 
 

@@ -6,6 +6,7 @@ emit(program, sources, options, settings) -> Artifact
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.manifest import SCOPE, Attach, Manifest
@@ -83,7 +84,7 @@ def build(
     module.heeds_exit = _heeds_exit(program)
     for number, probe in enumerate(program.probes):
         _program(module, probe, number, shared)
-    return module, module.manifest(program.strings, program.unsafe, program.folded)
+    return module, replace(module.manifest(program.strings, program.unsafe, program.folded), layouts=program.layouts)
 
 
 def _heeds_exit(program: typed.Program) -> bool:

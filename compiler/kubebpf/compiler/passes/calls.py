@@ -46,6 +46,8 @@ def identifier(t: Typing, node: tree.Identifier) -> typed.Expr:
     constant = t.view.enum_constant(node.name)
     if constant is not None:
         enum, value = constant
+        if t.final and (t.view.program is None or t.view.program.enum_constant(node.name) is None):
+            t.constants[node.name] = (enum.name, value)
         return typed.Constant(span=node.span, type=enum, value=value)
     bare = (n for n, b in BUILTINS.items() if b.bare)
     near = t.hint(node.span, node.name, lambda: chain(bare, t.view.constant_names()))

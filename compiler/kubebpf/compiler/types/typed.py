@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kubebpf.compiler.artifact.layouts import Layout
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.types.model import Array, Field, Struct, Type
 
@@ -412,3 +413,4 @@ class Program:
     unsafe: tuple[str, ...] = ()
     folded: tuple[str, ...] = ()
     linked: tuple[bytes, ...] = ()  # LLVM bitcode of the imported files of BPF C
+    layouts: tuple[Layout, ...] = ()  # what the kernel's layout has to be

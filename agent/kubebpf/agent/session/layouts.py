@@ -1,0 +1,156 @@
+"""Whether this kernel has what the object takes for granted, where it takes it: asked before anything is loaded.
+
+check_layouts(manifest.layouts, None, Node())
+KernelFieldError   this kernel has no field exit_signal in struct task_struct
+KernelLayoutError  struct cred: uid lies at byte 12 here, and at byte 8 in the kernel that the program was compiled for
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from kubebpf.agent.libbpf.errors import LibbpfError
+from kubebpf.agent.libbpf.layouts import Composite, Place, composite, constants, enumeration
+from kubebpf.agent.libbpf.prototypes import prototype
+from kubebpf.agent.libbpf.types import KernelTypes
+from kubebpf.agent.session.alike import STUBS, fields
+from kubebpf.agent.session.errors import KernelFieldError, KernelLayoutError
+from kubebpf.agent.session.functions import VMLINUX
+from kubebpf.agent.session.points import Node
+from kubebpf.compiler.artifact.layouts import Layout, Part
+
+_THERE = "in the kernel that the program was compiled for"
+_NUMBER = re.compile(r"(offset|size):(\d+)")
+
+Difference = KernelFieldError | KernelLayoutError
+
+
+def check_layouts(layouts: Iterable[Layout], probes: Iterable[int], btf: Path | None, node: Node) -> None:
+    """Compare all with this kernel.
+
+    Args:
+        probes: the attach points whose programs are to be loaded; what only others count on is of no matter.
+        btf: the kernel's type information, where that is not what the kernel itself shows.
+        node: where tracepoints and functions are looked up.
+
+    Raises:
+        KernelFieldError: it lacks something that the program reads.
+        KernelLayoutError: it has it elsewhere, or of another size.
+    """
+    loaded = set(probes)
+    wanted = [layout for layout in layouts if not layout.probes or loaded.intersection(layout.probes)]
+    if not wanted:
+        return
+    with KernelTypes(btf) as types:
+        try:
+            found = [difference for layout in wanted for difference in _CHECKS[layout.sort](layout, types, node)]
+        except LibbpfError:
+            return  # without type information nothing is relocated either: libbpf says so in its own words
+    # What is not there comes first: nothing can be said of its place.
+    found.sort(key=lambda difference: isinstance(difference, KernelLayoutError))
+    if found:
+        raise type(found[0])(str(found[0]), len(found) - 1)
+
+
+def _composite(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
+    what = layout.name if layout.sort == "typedef" else f"{layout.sort} {layout.name}"
+    found = composite(types, layout.sort, layout.name)
+    if found is None:
+        yield KernelFieldError(f"this kernel has no {what}")
+        return
+    for part in layout.parts:
+        yield from _member(what, part, found)
+    if layout.size is not None and layout.size != found.size:
+        yield KernelLayoutError(f"{what} has {found.size} bytes here, and {layout.size} {_THERE}")
+
+
+def _member(what: str, part: Part, found: Composite) -> Iterator[Difference]:
+    here = found.part(part.name)
+    if here is None and part.at is None:
+        yield KernelFieldError(f"this kernel has no field {part.name} in {what}")
+    elif here is None:
+        yield KernelLayoutError(f"{what} has no {part.name} here, and has it {_THERE}")
+    else:
+        yield from _place(f"{what}: {part.name}", part, here)
+
+
+def _place(what: str, part: Part, here: Place) -> Iterator[Difference]:
+    if part.size is not None and part.size != here.size:
+        yield KernelLayoutError(f"{what} has {_bits(here.size)} here, and {_bits(part.size)} {_THERE}")
+    elif part.at is not None and part.at != here.at:
+        yield KernelLayoutError(f"{what} lies at {_at(here.at)} here, and at {_at(part.at)} {_THERE}")
+
+
+def _bits(number: int) -> str:
+    return f"{number // 8} bytes" if number % 8 == 0 else f"{number} bits"
+
+
+def _at(number: int) -> str:
+    return f"byte {number // 8}" if number % 8 == 0 else f"bit {number}"
+
+
+def _enum(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
+    here = constants(types, layout.name, [part.name for part in layout.parts])
+    for part in layout.parts:
+        if part.name not in here:
+            yield KernelFieldError(f"this kernel has no {part.name}" + (f" in enum {layout.name}" if layout.name else ""))
+        elif here[part.name] != part.at:
+            yield KernelLayoutError(f"{part.name} is {here[part.name]} here, and {part.at} {_THERE}")
+
+
+def _names(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
+    """Names that values are printed by: one that is not there is never printed."""
+    here = enumeration(types, layout.name)
+    for part in layout.parts:
+        if here.get(part.name, part.at) != part.at:
+            yield KernelLayoutError(f"{part.name} is {here[part.name]} here, and {part.at} {_THERE}")
+
+
+def _function(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
+    found = prototype(types, layout.name)
+    if found is None:
+        module = node.functions.get(layout.name, VMLINUX)
+        found = prototype(types, layout.name, module) if module != VMLINUX else None
+    if found is not None:  # of one that is not there, its attach point tells
+        yield from _arguments(f"function {layout.name}", layout, {name: index for name, (index, _) in found.items() if name})
+
+
+def _raw_tracepoint(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
+    found = next((p for stub in STUBS if (p := prototype(types, stub + layout.name)) is not None), None)
+    if found is not None:
+        # Theirs begin with a word of their own (include/linux/tracepoint.h: `void *__data`).
+        yield from _arguments(f"event {layout.name}", layout, {name: index - 1 for name, (index, _) in found.items() if name})
+
+
+def _arguments(what: str, layout: Layout, here: dict[str, int]) -> Iterator[Difference]:
+    for part in layout.parts:
+        if part.name not in here:
+            yield KernelFieldError(f"this kernel has no argument {part.name} in {what}")
+        elif here[part.name] != part.at:
+            yield KernelLayoutError(f"{what}: {part.name} is argument {here[part.name]} here, and {part.at} {_THERE}")
+
+
+def _tracepoint(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
+    """A record that BTF does not know: what tracefs says."""
+    category, _, event = layout.name.partition(":")
+    here = fields(node.tracefs / "events" / category / event / "format")
+    for part in layout.parts if here else ():
+        if part.name not in here:
+            yield KernelFieldError(f"this kernel has no field {part.name} in tracepoint {layout.name}")
+            continue
+        numbers = {name: int(value) * 8 for name, value in _NUMBER.findall(" ".join(here[part.name][2]))}
+        yield from _place(f"tracepoint {layout.name}: {part.name}", part, Place(numbers["offset"], numbers["size"]))
+
+
+_CHECKS: dict[str, Callable[[Layout, KernelTypes, Node], Iterator[Difference]]] = {
+    "struct": _composite,
+    "union": _composite,
+    "typedef": _composite,
+    "enum": _enum,
+    "names": _names,
+    "function": _function,
+    "rawtracepoint": _raw_tracepoint,
+    "tracepoint": _tracepoint,
+}
