@@ -137,7 +137,7 @@ class Fleet:
 
     def _report(self, node: str, number: int) -> None:
         generation, digest = self._digests[number]
-        state = State(generation, digest, node, "Attached", probes=1, started_at=datetime.now(UTC), maps=_maps(self._full))
+        state = State(generation, digest, node, "Attached", probes=1, started_at=datetime.now(UTC), maps=maps(self._full))
         status = report_status(state, 20, 50) | {"observedAt": format_time(datetime.now(UTC))}
         self.largest = max(self.largest, size(status))
         new = (node, number) not in self._begun
@@ -149,7 +149,7 @@ class Fleet:
         return Target(TraceName(trace.kind, trace.namespace, trace.name, Uid(trace.uid)), node, trace.namespace)
 
 
-def _maps(full: bool) -> list[MapState]:
+def maps(full: bool) -> list[MapState]:
     """Three maps of a usual trace; the average says when the report was made, so that the status says how old it is.
 
     Args:
@@ -216,20 +216,20 @@ def _writes_of_reports(cluster: ControlPlane) -> float:
 
 
 def _watch(cluster: ControlPlane, operator: OperatorProcess, traces: list[TestTrace], figures: Figures) -> None:
-    writes, cpu, server = _writes(cluster), _cpu(operator.server.pid), _cpu(cluster.apiserver.pid)
+    writes, cpu, server = _writes(cluster), cpu_seconds(operator.server.pid), cpu_seconds(cluster.apiserver.pid)
     began = time.monotonic()
     while time.monotonic() - began < figures.seconds:
         for trace in traces:
             maps = {m["name"]: m for m in trace.status().get("results", {}).get("maps", [])}
             (cell,) = maps["@at"]["entries"]
             figures.ages.append(time.time() - int(cell["total"]) / int(cell["count"]) / 1000)
-            figures.operator_mib = max(figures.operator_mib, _mib(operator.server.pid))
+            figures.operator_mib = max(figures.operator_mib, mib(operator.server.pid))
         time.sleep(1)
     took = time.monotonic() - began
     after = _writes(cluster)
     figures.writes = {what: (after[what] - writes.get(what, 0)) / took for what in after if after[what] > writes.get(what, 0)}
-    figures.operator_cpu = (_cpu(operator.server.pid) - cpu) / took
-    figures.server_cpu = (_cpu(cluster.apiserver.pid) - server) / took
+    figures.operator_cpu = (cpu_seconds(operator.server.pid) - cpu) / took
+    figures.server_cpu = (cpu_seconds(cluster.apiserver.pid) - server) / took
 
 
 _COUNTED = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$", re.MULTILINE)
@@ -259,13 +259,13 @@ def _refused(cluster: ControlPlane) -> float:
     return sum(count for said, count in _requests(cluster) if said["code"] == "429" or said["code"] >= "500")
 
 
-def _cpu(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Seconds of processor time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _mib(pid: int) -> float:
+def mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 

@@ -303,10 +303,10 @@ class Agent:
 
     def _completed_before(self, part: Part, identity: Identity) -> bool:
         """An agent that was started again must not run again what has ended here."""
-        status = (self._known.report(part.trace.name.uid) or {}).get("status") or {}
-        if (status.get("generation"), status.get("digest")) != (identity.generation, identity.digest):
+        said = self._known.report(part.trace.name.uid)
+        if said is None or (said.generation, said.digest) != (identity.generation, identity.digest):
             return False
-        return status.get("phase") == "Completed" or (status.get("phase"), status.get("reason")) in _FINAL
+        return said.phase == "Completed" or (said.phase, said.reason) in _FINAL
 
     def _stop_here(self, part: Part, reason: str, keep: bool) -> None:
         part.loading = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from kubebpf.agent.cluster.desired import Node
 from kubebpf.agent.cluster.report import NODE_LABEL, Line, node_label
@@ -34,6 +35,28 @@ def resources(node: str) -> list[Resource]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What this node's report of a trace says, as far as a later agent asks; the rest of it would fill the memory.
+
+    Args:
+        recent: its last lines, while it runs.
+    """
+
+    generation: object
+    digest: object
+    phase: object
+    reason: object
+    recent: tuple[Object, ...] = ()
+
+    @classmethod
+    def from_object(cls, report: Object) -> Reported:
+        """From the API object's JSON, whatever it holds."""
+        status = report.get("status") or {}
+        recent = tuple(status.get("recent") or ()) if status.get("phase") == "Attached" else ()
+        return cls(status.get("generation"), status.get("digest"), status.get("phase"), status.get("reason"), recent)
+
+
 class Known:
     """The API server's state, as far as this node is concerned.
 
@@ -51,7 +74,7 @@ class Known:
         self._directory = directory
         self.namespaces: dict[str, dict[str, str]] | None = None
         self.namespaces_version = 0
-        self._reports: dict[Uid, Object] = {}
+        self._reports: dict[Uid, Reported] = {}
         self._missing = {resource.name for resource in resources(node)}
         self._takers: dict[str, Callable[[Change], set[Uid]]] = {
             NODES: self._take_node,
@@ -67,14 +90,14 @@ class Known:
         """Whether every list has come once. Before, a missing object means nothing."""
         return not self._missing
 
-    def report(self, uid: Uid) -> Object | None:
+    def report(self, uid: Uid) -> Reported | None:
         """This node's report of a trace as it stands in the API server; None when there is none."""
         return self._reports.get(uid)
 
     def recent(self, uid: Uid) -> list[Line]:
         """The last lines of this node's report; those that cannot be read are left out."""
-        found = ((self.report(uid) or {}).get("status") or {}).get("recent") or ()
-        return [line for said in found if (line := Line.from_json(said)) is not None]
+        found = self.report(uid)
+        return [line for said in (found.recent if found else ()) if (line := Line.from_json(said)) is not None]
 
     def reports_of_cluster(self) -> list[int]:
         """For every trace that runs, on how many nodes: what the reports' budget is shared by."""
@@ -142,11 +165,11 @@ class Known:
         match change:
             case Listed(objects=objects):
                 before = self._reports
-                self._reports = {_trace_uid(obj): obj for obj in objects}
+                self._reports = {_trace_uid(obj): Reported.from_object(obj) for obj in objects}
                 return set(before.keys() ^ self._reports.keys())
             case Changed(object=obj):
                 new = _trace_uid(obj) not in self._reports
-                self._reports[_trace_uid(obj)] = obj
+                self._reports[_trace_uid(obj)] = Reported.from_object(obj)
                 return {_trace_uid(obj)} if new else set()
             case Removed(object=obj):
                 self._reports.pop(_trace_uid(obj), None)

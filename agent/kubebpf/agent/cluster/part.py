@@ -6,7 +6,9 @@ completed).
 
 from __future__ import annotations
 
+import json
 import random
+import zlib
 from dataclasses import dataclass, field
 
 from kubebpf.agent.cluster.desired import Identity
@@ -29,7 +31,7 @@ class Part:
         live: the attached session.
         loading: what is being loaded in the background.
         settled: what failed or is completed here: it is not started again.
-        written: the last status given to the writer.
+        written: the last status given to the writer; packed (see `pack`) once nothing runs.
         reported: the report was seen in the API server since the last write that created it.
         due: when to look whether there is news for the report; seconds, monotonic.
         looks: how often that was done since the session was attached.
@@ -43,7 +45,7 @@ class Part:
     live: Live | None = None
     loading: Identity | None = None
     settled: Identity | None = None
-    written: Object | None = None
+    written: Object | bytes | None = None
     reported: bool = False
     due: float = 0.0
     looks: int = 0
@@ -70,6 +72,18 @@ class Part:
     def hurry(self, now: float, interval: float, soon: float) -> None:
         """There is news: look soon, if it is an interval ago that there was some."""
         self.due = min(self.due, max(now + soon, self.told + interval))
+
+    def said(self) -> Object | None:
+        """The last status given to the writer."""
+        if isinstance(self.written, bytes):
+            unpacked: Object = json.loads(zlib.decompress(self.written))
+            return unpacked
+        return self.written
+
+    def pack(self) -> None:
+        """Nothing runs, and what was counted is kept only in case that its report is lost: ended traces may be many."""
+        if isinstance(self.written, dict):
+            self.written = zlib.compress(json.dumps(self.written).encode(), 1)
 
     def wants(self, identity: Identity, now: float) -> bool:
         """Whether a session of this identity is still to be loaded."""

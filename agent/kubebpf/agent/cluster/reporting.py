@@ -47,20 +47,23 @@ class Reporting:
         """Give the writer a state, if it says something new."""
         trace = part.trace
         status = report_status(state, trace.top, trace.recent_lines)
-        before = {name: value for name, value in (part.written or {}).items() if name != "observedAt"}
+        before = {name: value for name, value in (part.said() or {}).items() if name != "observedAt"}
         if status != before:
             news = any(status.get(name) != before.get(name) for name in NEWS)
             new = part.written is None and self._known.report(trace.name.uid) is None
             part.told = time.monotonic()
-            part.written = status | {"observedAt": format_time(datetime.now(UTC))}
-            self._writer.put(self._target(trace), part.written, Urgency(trace.desired_nodes, news, new))
+            told = status | {"observedAt": format_time(datetime.now(UTC))}
+            part.written = told
+            self._writer.put(self._target(trace), told, Urgency(trace.desired_nodes, news, new))
+            if state.phase in ("Completed", "Failed"):
+                part.pack()
 
     def restore(self, part: Part) -> None:
         """Somebody deleted the report: write it again."""
         exists = self._known.report(part.trace.name.uid) is not None
-        if part.reported and not exists and part.written is not None:
+        if part.reported and not exists and (said := part.said()) is not None:
             how = Urgency(part.trace.desired_nodes, urgent=True, new=True)
-            self._writer.put(self._target(part.trace), part.written, how)
+            self._writer.put(self._target(part.trace), said, how)
         part.reported = exists
 
     def forget(self, part: Part, gone: bool) -> None:
