@@ -30,7 +30,7 @@ def report(uid: str) -> dict[str, Any]:
 
 
 def node(**labels: str) -> dict[str, Any]:
-    return {"metadata": {"name": "node-a", "labels": labels}}
+    return {"metadata": {"name": "node-a", "uid": "uid-a", "labels": labels}}
 
 
 def test_nothing_is_concluded_before_every_list_has_come(known: Known) -> None:

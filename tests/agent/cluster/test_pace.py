@@ -76,6 +76,16 @@ def test_ordinary_reports_stand_back_until_what_is_urgent_is_through() -> None:
     assert pace.wait(4.0, urgent=False) == 0 == pace.held()
 
 
+def test_a_slow_server_gets_fewer_ordinary_reports() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.took(0.01)
+    assert pace.wait(0.06, urgent=False) == 0
+    pace.took(5.0)
+    assert pace.wait(0.06, urgent=False) == 19.0
+    assert pace.wait(0.06, urgent=True) == 0
+
+
 def test_after_an_outage_ordinary_reports_do_not_come_all_together() -> None:
     clock = Clock()
     pace = Pace(clock)

@@ -23,6 +23,8 @@ from kubebpf.agent.cluster.report import WRITES_PER_SECOND
 AT_ONCE = 1.0
 # Ordinary reports that may follow each other: their moments are random anyhow. After an outage they must not come all together.
 CALM_SLOTS = 2.0
+# After a write that took d seconds ordinary reports wait this times d: an API server that is slow gets less, whatever the reason.
+PATIENCE = 4.0
 
 
 def slot_seconds(nodes: int, writes: int = 1, writes_per_second: float = WRITES_PER_SECOND) -> float:
@@ -77,6 +79,10 @@ class Pace:
         self._many = max(self._many, now) + slot
         if slot <= AT_ONCE:
             self._few = max(self._few, now) + slot
+
+    def took(self, seconds: float) -> None:
+        """Note how long a write took, or how long nobody answered."""
+        self._calm = max(self._calm, self._clock() + PATIENCE * seconds)
 
     def held(self) -> float:
         """Seconds for which ordinary reports stand back."""

@@ -152,7 +152,7 @@ class ReportWriter:
         while (found := self._next()) is not None:
             target, work = found
             try:
-                self._write(target, work)
+                self._timed(target, work)
                 self._backoff.reset()
                 self._refused.pop(target, None)
                 self._on_written(target)
@@ -163,6 +163,15 @@ class ReportWriter:
                 self._wait(later(self._backoff.next(), error.retry_after))
             except ApiError as error:
                 self._take_refusal(target, work, error)
+
+    def _timed(self, target: Target, work: Work) -> None:
+        began = time.monotonic()
+        try:
+            self._write(target, work)
+        finally:
+            took = time.monotonic() - began
+            with self._changed:
+                self._pace.took(took)
 
     def _take_refusal(self, target: Target, work: Work, error: ApiError) -> None:
         # A report that is gone (404) as soon as it was made has lost its trace or namespace. Of an invalid one (422) only the
