@@ -13,12 +13,27 @@ from typing import Any
 
 import pytest
 
-from support.agents import GROUP, SYSTEM, Agents, publish, report_of
+from kubebpf.compiler.kernel.view import KernelView
+from support.agents import (
+    GROUP,
+    SYSTEM,
+    Agents,
+    change,
+    compiled,
+    delete,
+    digest_of,
+    path_of,
+    publish,
+    report_of,
+    set_status,
+)
 from support.chart import System
 from support.controlplane import ApiError, ControlPlane, Object
 from support.counting import counting
+from support.doctored import Doctored
 from support.pods import Pods
 from support.processes import eventually
+from support.programs import compiled as compiled_text
 
 pytestmark = pytest.mark.kernel
 
@@ -175,3 +190,57 @@ def _lesser_agent(cluster: ControlPlane) -> Path:
 
 def _ref(group: str, kind: str, name: str) -> Object:
     return {"apiGroup": group, "kind": kind, "name": name}
+
+
+def test_a_node_runs_the_object_for_its_kernel(cluster: ControlPlane, system: System, pods: Pods) -> None:
+    here, there = (pods.node(f"{fleet()}-{n}", {"fleet": "variants"}) for n in range(2))
+    moved = Doctored.of_this_kernel()
+    moved.move("nsproxy", "mnt_ns", 8)
+    types = cluster.folder / "moved.btf"
+    types.write_bytes(moved.build())
+    digest = "sha256:" + hashlib.sha256(types.read_bytes()).hexdigest()
+    text = "tracepoint:syscalls:sys_enter_getppid { @ = count(); @n = *curtask.nsproxy; }"
+    default, variant = compiled_text(text).elf, compiled_text(text, KernelView.from_file(types)).elf
+    with Agents(cluster, system.agent) as agents:
+        first, second = agents.start(here), agents.start(there, btf=types)
+        fast: dict[str, Any] = {"report": {"interval": "200ms"}, "target": {"nodeSelector": {"fleet": "variants"}}}
+        trace = publish(cluster, "", fleet(), default, kind="ClusterBpfTrace", **fast)
+        failed = _phase(cluster, trace, there, "Failed")
+        assert failed["reason"] == "KernelLayoutDiffers" and failed["digest"] == digest_of(default)
+        assert failed["message"].startswith("struct nsproxy: mnt_ns lies at byte 32 here, and at byte 24 in")
+        session = _phase(cluster, trace, here, "Attached")["session"]
+        # A grant for another object is none.
+        granted = cluster.api("GET", path_of(trace))["status"]["artifact"]
+        set_status(cluster, trace, variants=[granted | {"btf": digest, "digest": digest_of(variant)}])
+        eventually(lambda: (report_of(cluster, trace, there) or {}).get("reason") == "SignatureInvalid", timeout=15)
+        compiled(cluster, trace, default, variants={digest: variant})
+        attached = _phase(cluster, trace, there, "Attached")
+        assert attached["digest"] == digest_of(variant)
+        # The other node has not noticed any of it, and the next agents take both up.
+        assert (report_of(cluster, trace, here) or {})["session"] == session
+        for agent in (first, second):
+            agent.kill()
+        agents.start(here)
+        agents.start(there, btf=types)
+        time.sleep(3)
+        found = [report_of(cluster, trace, node) or {} for node in (here, there)]
+        assert [(one["phase"], one["session"]) for one in found] == [("Attached", session), ("Attached", attached["session"])]
+        # Without a default object the node without one of its own waits.
+        delete(cluster, trace)
+        only = publish(cluster, "", fleet(), default, kind="ClusterBpfTrace", **fast | {"suspend": True})
+        compiled(cluster, change(cluster, only, suspend=False), None, variants={digest: variant})
+        assert _phase(cluster, only, there, "Attached")["digest"] == digest_of(variant)
+        assert (report_of(cluster, only, here) or {}).get("phase") in (None, "Completed")
+        delete(cluster, only)
+
+
+def _phase(cluster: ControlPlane, trace: Object, node: str, phase: str) -> Object:
+    last: Object = {}
+
+    def look() -> Object | None:
+        last.update(report_of(cluster, trace, node) or {})
+        return last if last.get("phase") == phase else None
+
+    found = eventually(look, timeout=20, what=f"{phase} on {node}")
+    assert found is not None
+    return found

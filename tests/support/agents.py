@@ -152,8 +152,28 @@ def path_of(trace: Object) -> str:
     return f"{collection(trace['kind'], meta.get('namespace', ''))}/{meta['name']}"
 
 
-def compiled(cluster: ControlPlane, trace: Object, elf: bytes, digest: str = "") -> None:
-    """What the operator writes once a generation is compiled."""
+def compiled(
+    cluster: ControlPlane, trace: Object, elf: bytes | None, digest: str = "", variants: dict[str, bytes] | None = None
+) -> None:
+    """What the operator writes once a generation is compiled; `variants` are objects by the digest of a kernel's types."""
+    generation = trace["metadata"]["generation"]
+    condition = {
+        "type": "Compiled",
+        "status": "True",
+        "reason": "Compiled",
+        "message": "compiled",
+        "observedGeneration": generation,
+        "lastTransitionTime": "2026-11-22T12:00:00Z",
+    }
+    status: Object = {"observedGeneration": generation, "conditions": [condition]}
+    status["artifact"] = _stored(cluster, trace, elf, digest) if elf is not None else None
+    if variants is not None:
+        status["variants"] = [_stored(cluster, trace, other) | {"btf": btf} for btf, other in variants.items()]
+    cluster.api("PATCH", f"{path_of(trace)}/status", {"status": status})
+
+
+def _stored(cluster: ControlPlane, trace: Object, elf: bytes, digest: str = "") -> Object:
+    """An object in its ConfigMap, as a status names it."""
     digest = digest or digest_of(elf)
     config_map = f"kubebpf-{digest.removeprefix('sha256:')[:40]}"
     with suppress(ApiError):
@@ -168,21 +188,10 @@ def compiled(cluster: ControlPlane, trace: Object, elf: bytes, digest: str = "")
                 "binaryData": {"object.o": base64.b64encode(elf).decode()},
             },
         )
-    generation = trace["metadata"]["generation"]
-    condition = {
-        "type": "Compiled",
-        "status": "True",
-        "reason": "Compiled",
-        "message": "compiled",
-        "observedGeneration": generation,
-        "lastTransitionTime": "2026-11-22T12:00:00Z",
-    }
     unsafe = bool(trace["spec"].get("allowUnsafe"))
     namespace = trace["metadata"].get("namespace", "")
-    grant = Grant(trace["metadata"]["uid"], generation, digest, namespace, unsafe)
-    artifact = {"digest": digest, "configMap": config_map, "size": len(elf), "unsafe": unsafe} | _signed(cluster, grant)
-    status = {"observedGeneration": generation, "conditions": [condition], "artifact": artifact}
-    cluster.api("PATCH", f"{path_of(trace)}/status", {"status": status})
+    grant = Grant(trace["metadata"]["uid"], trace["metadata"]["generation"], digest, namespace, unsafe)
+    return {"digest": digest, "configMap": config_map, "size": len(elf), "unsafe": unsafe} | _signed(cluster, grant)
 
 
 def _signed(cluster: ControlPlane, grant: Grant) -> Object:

@@ -40,7 +40,7 @@ from kubebpf.agent.cluster.trust import Trust, UntrustedError
 from kubebpf.agent.cluster.upload import Upload
 from kubebpf.agent.cluster.watch import Change, Watch
 from kubebpf.agent.cluster.writer import ReportWriter
-from kubebpf.agent.node.facts import attribution, gather
+from kubebpf.agent.node.facts import attribution, gather, type_information
 from kubebpf.agent.node.features import BTF, Trying
 from kubebpf.agent.output.files import NONE, Files
 from kubebpf.agent.pods.directory import PodDirectory
@@ -115,7 +115,9 @@ class Agent:
 
     def __init__(self, settings: Settings, api: Api, directory: PodDirectory) -> None:
         self._settings, self._api, self._directory = settings, api, directory
-        self._known = Known(settings.node, directory)
+        trying = Trying(settings.btf or BTF, settings.pins, settings.allow_unsafe)
+        types = type_information(trying.btf)
+        self._known = Known(settings.node, directory, types.digest if types else "")
         self._objects = Objects(api, settings.namespace)
         self._trust = Trust(api, settings.namespace, settings.trusted_keys)
         self._pinned = Pinned(settings.pins, settings.node)
@@ -126,7 +128,6 @@ class Agent:
         self._owner = Owner(api, settings.namespace, settings.daemonset)
         self._writer = ReportWriter(api)
         self._reporting = Reporting(self._known, self._writer, settings.node, settings.namespace)
-        trying = Trying(settings.btf or BTF, settings.pins, settings.allow_unsafe)
         upload = Upload(api, settings.namespace, trying.btf)
         self._keeper = NodeKeeper(api, settings.node, partial(gather, trying), partial(attribution, directory), upload)
         # One: programs are verified one after the other anyhow, and a node has other work to do.

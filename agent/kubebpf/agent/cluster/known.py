@@ -63,13 +63,15 @@ class Known:
     Args:
         node: the node's name.
         directory: where pods are noted.
+        btf: the digest of the node's type information; "" when it has none.
 
     `namespaces` are the labels of all namespaces, None while they are not followed or the first list has not come; a new mapping
     at every change, so that another thread may keep the one it was given.
     """
 
-    def __init__(self, node: str, directory: PodDirectory) -> None:
+    def __init__(self, node: str, directory: PodDirectory, btf: str = "") -> None:
         self.node = Node(node)
+        self._btf = btf
         self.traces: dict[Uid, Trace] = {}
         self._directory = directory
         self.namespaces: dict[str, dict[str, str]] | None = None
@@ -179,14 +181,14 @@ class Known:
         kind = KINDS[change.resource]
         match change:
             case Listed(objects=objects):
-                listed = {trace.name.uid: trace for trace in _traces(objects, kind)}
+                listed = {trace.name.uid: trace for trace in _traces(objects, kind, self._btf)}
                 gone = {uid for uid, trace in self.traces.items() if trace.name.kind == kind} - listed.keys()
                 for uid in gone:
                     del self.traces[uid]
                 self.traces |= listed
                 return gone | listed.keys()
             case Changed(object=obj):
-                changed = {trace.name.uid: trace for trace in _traces([obj], kind)}
+                changed = {trace.name.uid: trace for trace in _traces([obj], kind, self._btf)}
                 self.traces |= changed
                 return set(changed)
             case Removed(object=obj):
@@ -203,10 +205,10 @@ def _trace_uid(report: Object) -> Uid:
     return Uid(((report.get("spec") or {}).get("trace") or {}).get("uid", ""))
 
 
-def _traces(objects: Iterable[Object], kind: str) -> Iterable[Trace]:
+def _traces(objects: Iterable[Object], kind: str, btf: str) -> Iterable[Trace]:
     for obj in objects:
         try:
             # Items of a list have no kind of their own.
-            yield Trace.from_object(obj | {"kind": kind})
+            yield Trace.from_object(obj | {"kind": kind}, btf)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             log.error("a %s cannot be read and is left alone: %r", kind, error)

@@ -51,7 +51,7 @@ class Trace:
     """One BpfTrace or ClusterBpfTrace.
 
     Args:
-        digest, config_map: of the object; None until it is compiled for this generation.
+        digest, config_map: of the object that this node runs; None until it is compiled for this generation.
         signature, signing_key: of the operator's grant, base64, and the name of its key.
         unsafe_granted: whether the grant is said to include unsafe helpers; believed only with the signature.
         started_at, completed_at: when the first node attached, when the operator ended the trace.
@@ -107,12 +107,16 @@ class Trace:
         return PodTarget(namespace, self.namespace_selector, self.pod_selector, self.containers)
 
     @classmethod
-    def from_object(cls, obj: Object) -> Trace:
-        """From the API object's JSON."""
+    def from_object(cls, obj: Object, btf: str = "") -> Trace:
+        """From the API object's JSON.
+
+        Args:
+            btf: the digest of this node's type information: an object that was compiled for just that kernel is chosen.
+        """
         meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
         target, report = spec.get("target") or {}, spec.get("report") or {}
         generation = meta.get("generation", 0)
-        artifact = _artifact(status, generation)
+        artifact = _artifact(status, generation, btf)
         # A new generation starts afresh, also before the operator has cleared the times of the old one.
         times = status if status.get("observedGeneration") == generation else {}
         return cls(
@@ -147,11 +151,16 @@ class Trace:
         )
 
 
-def _artifact(status: Object, generation: int) -> Object:
-    """The object of this generation. The one of the generation before stands in the status until the operator has compiled."""
+def _artifact(status: Object, generation: int, btf: str) -> Object:
+    """The object of this generation: the one for this node's kernel, else the one for all.
+
+    That of the generation before stands in the status until the operator has compiled.
+    """
     if status.get("observedGeneration") != generation or not _holds(status, "Compiled", generation):
         return {}
-    return status.get("artifact") or {}
+    variants = status.get("variants") or ()
+    own = next((variant for variant in variants if btf and variant.get("btf") == btf), None)
+    return own or status.get("artifact") or {}
 
 
 def _holds(status: Object, kind: str, generation: int) -> bool:
