@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from kubebpf.operator.conditions import read_condition
 from kubebpf.operator.merge import merge, read_maps
 from kubebpf.operator.model import parse_node, parse_report, parse_trace
+from kubebpf.operator.outcome import Artifact
 from kubebpf.operator.results import size_of
 from kubebpf.operator.state import REPORT_LIMIT
-from kubebpf.operator.status import Artifact, Facts, desired_status
+from kubebpf.operator.status import Facts, desired_status
 from kubebpf.operator.tally import AHEAD, take
 from support.traces import DIGEST, a_map, node, report, scalar_count, trace
 

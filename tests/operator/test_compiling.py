@@ -14,7 +14,7 @@ import pytest
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.operator.compiling import Answer, Compiled, Compiler
 from kubebpf.operator.config import CompileLimits, Config
-from kubebpf.operator.status import Refused
+from kubebpf.operator.outcome import Refused
 from kubebpf.operator.worker import Request, Worker, WorkerError
 
 pytestmark = pytest.mark.btf

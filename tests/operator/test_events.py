@@ -9,7 +9,8 @@ import pytest
 
 from kubebpf.operator.events import Happening, happenings
 from kubebpf.operator.model import parse_node, parse_report, parse_time, parse_trace
-from kubebpf.operator.status import Artifact, Facts, Outcome, Refused, desired_status
+from kubebpf.operator.outcome import Artifact, Outcome, Refused
+from kubebpf.operator.status import Facts, desired_status
 from kubebpf.operator.tally import take
 from support.traces import DIGEST, node, report, trace
 

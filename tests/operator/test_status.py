@@ -13,9 +13,11 @@ import yaml
 
 from kubebpf.operator.conditions import MESSAGE_LIMIT, TYPES, shorten, stamp
 from kubebpf.operator.model import Trace, parse_duration, parse_node, parse_report, parse_spec, parse_time, parse_trace
-from kubebpf.operator.reconcile import known_artifact, telling, without_age
+from kubebpf.operator.outcome import Artifact, Outcome, Refused
+from kubebpf.operator.reconcile import telling, without_age
+from kubebpf.operator.remembered import known_artifact
 from kubebpf.operator.results import size_of
-from kubebpf.operator.status import GRACE, Artifact, Facts, Outcome, Refused, desired_status, next_look
+from kubebpf.operator.status import GRACE, Facts, desired_status, next_look
 from kubebpf.operator.tally import take
 from support.binaries import REPOSITORY
 from support.kstatus import kstatus

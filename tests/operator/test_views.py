@@ -14,9 +14,9 @@ import pytest
 
 from kubebpf.compiler.kernel.btf import BtfError
 from kubebpf.operator import views as views_module
-from kubebpf.operator.compiling import USELESS, Answer, Compiled, Compiler
+from kubebpf.operator.compiling import Answer, Compiled, Compiler
 from kubebpf.operator.config import CompileLimits, Config
-from kubebpf.operator.status import Refused
+from kubebpf.operator.outcome import USELESS, Refused
 from kubebpf.operator.views import TYPES_LIMIT, UploadError, Views, read_types
 from kubebpf.operator.worker import Request, Worker
 from support.btfwriter import BtfWriter

@@ -157,12 +157,18 @@ class ControlPlane:
         self, *args: str | Path, input: str | None = None, kubeconfig: Path | None = None, binary: Path | None = None
     ) -> str:
         """kubectl as admin, or as the user of another kubeconfig; its stdout. Raises KubectlError with its stderr."""
+        return self.run_kubectl(*args, input=input, kubeconfig=kubeconfig, binary=binary)[0]
+
+    def run_kubectl(
+        self, *args: str | Path, input: str | None = None, kubeconfig: Path | None = None, binary: Path | None = None
+    ) -> tuple[str, str]:
+        """As `kubectl`, with its stderr, where warnings are."""
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig or self.kubeconfig), "HOME": str(self.folder)}
         command = [str(binary or self.binaries.kubectl), *(str(word) for word in args)]
         done = subprocess.run(command, input=input, capture_output=True, text=True, env=environment, timeout=120)
         if done.returncode:
             raise KubectlError(f"kubectl {' '.join(command[1:])}: {done.stderr.strip() or done.stdout.strip()}")
-        return done.stdout
+        return done.stdout, done.stderr
 
     def get(self, kind: str, name: str = "", namespace: str | None = None) -> Any:
         """`kubectl get -o json`: the object, or the list of items without a name."""

@@ -19,15 +19,27 @@ GROUP = "/apis/kubebpf.dev/v1alpha1"
 
 
 class OperatorProcess:
-    """`kubebpf operator` under the rights of a kubeconfig; `more` are further options."""
+    """`kubebpf operator` under the rights of a kubeconfig; `more` are further options.
+
+    Args:
+        patience: seconds that it waits for the types of other kernels.
+    """
 
     def __init__(
-        self, kubeconfig: Path, namespace: str, log: Path, interval: float = 2.0, identity: str = "one", *more: str
+        self,
+        kubeconfig: Path,
+        namespace: str,
+        log: Path,
+        interval: float = 2.0,
+        identity: str = "one",
+        *more: str,
+        patience: float = 60.0,
     ) -> None:
         argv = [sys.executable, "-c", _OPERATOR, "operator", "--namespace", namespace]
         argv += ["--kubeconfig", str(kubeconfig), "--status-interval", str(interval)]
         argv += more
-        self.server = Server(argv, log, {**os.environ, "KUBECONFIG": str(kubeconfig), "KUBEBPF_IDENTITY": identity})
+        settings = {"KUBECONFIG": str(kubeconfig), "KUBEBPF_IDENTITY": identity, "KUBEBPF_PATIENCE": str(patience)}
+        self.server = Server(argv, log, {**os.environ, **settings})
 
     def __enter__(self) -> Self:
         self.server.start()

@@ -126,8 +126,8 @@ class _Local:
 
     def run(self) -> Json:
         """Compile, trace, and merge: the final status."""
-        from kubebpf.operator.status import Artifact as Object
-        from kubebpf.operator.status import Refused
+        from kubebpf.operator.outcome import Artifact as Object
+        from kubebpf.operator.outcome import Refused
 
         started = time.monotonic()
         with progress("compiling"):

@@ -4,9 +4,9 @@
     Error from server: … denied the request: spec.program:2:8-16: ERROR: Undefined function: coutn …
 
 A program is compiled here exactly as it will be for the nodes, in the same bounded process, and the answer is kept for the look
-that follows. What cannot be answered in time is let in with a warning: the condition Compiled tells the rest. Unsafe helpers are
-another matter: they need the verb `useunsafe` of whoever writes the trace, asked of the API server, and without that answer they
-are never granted (review.py).
+that follows. What cannot be answered in time is let in with a warning: the condition Compiled tells the rest. So is a program
+that only the operator's own kernel does not take, where nodes have others. Unsafe helpers are another matter: they need the verb
+`useunsafe` of whoever writes the trace, asked of the API server, and without that answer they are never granted (review.py).
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from kubebpf.operator.compiling import Compiled
 from kubebpf.operator.handlers import CLUSTER_TRACES, TRACES
 from kubebpf.operator.model import REVIEW as ANNOTATION
 from kubebpf.operator.model import parse_spec
+from kubebpf.operator.outcome import Refused
 from kubebpf.operator.review import NOBODY, VERB
 from kubebpf.operator.schedule import schedule_problem
-from kubebpf.operator.status import Refused
 
 # Of the API server's ten seconds; the rest is for the way and for a busy machine.
 SECONDS = 7.0
 INVALID, FORBIDDEN = 422, 403
+ELSEWHERE = "the operator's own kernel does not take this program; it is compiled for the nodes that have another one"
 
 
 @kopf.on.validate(*TRACES, id="program", operations=["CREATE", "UPDATE"])
@@ -46,6 +47,9 @@ async def check_program(memo: kopf.Memo, body: kopf.Body, warnings: list[str], n
     match answer:
         case Refused(reason="CompilerLimit") | None:
             warnings.append("the program was not compiled in time: see the condition Compiled")
+        case Refused(message=message, of_kernel=True) if operator.other_kernels():
+            warnings.append(ELSEWHERE)
+            warnings.extend(message.splitlines())  # a line each, as below; in kubectl they stand under each other
         case Refused(message=message):
             raise kopf.AdmissionError("\n" + message, code=INVALID)
         case Compiled(warnings=text) if text:

@@ -131,12 +131,33 @@ class Api:
         await _gone_is_fine(call, GROUP, VERSION, *_place(key), PLURALS[key.kind], key.name, body=body)
 
     async def all_uids(self) -> set[str]:
-        """Of every trace, report and node there is."""
-        plurals = (*PLURALS.values(), "bpftracereports")
+        """Of every trace, report, node and BpfNode there is."""
+        plurals = (*PLURALS.values(), "bpftracereports", "bpfnodes")
         items = await _list(self._metadata.list_node)
         for plural in plurals:
             items += await _list(self._custom_metadata.list_cluster_custom_object, GROUP, VERSION, plural)
         return {item["metadata"]["uid"] for item in items}
+
+    async def ask_bpf_node(self, name: str, digest: str) -> None:
+        """Ask a node's agent for types of a kernel, "" for none. Raises GoneError when there is no BpfNode of that name."""
+        body = {"spec": {"uploadBTF": digest or None}}
+        await _call(self._custom.patch_cluster_custom_object, GROUP, VERSION, "bpfnodes", name, body)
+
+    async def get_chunk(self, namespace: str, name: str) -> Json:
+        """A BtfChunk. Raises GoneError when there is none."""
+        return await _call(self._custom.get_namespaced_custom_object, GROUP, VERSION, namespace, "btfchunks", name)
+
+    async def list_chunks(self, namespace: str) -> list[str]:
+        """The names of all BtfChunks; none where the kind is not installed."""
+        call = self._custom_metadata.list_namespaced_custom_object
+        try:
+            return [item["metadata"]["name"] for item in await _list(call, GROUP, VERSION, namespace, "btfchunks")]
+        except GoneError:
+            return []
+
+    async def delete_chunk(self, namespace: str, name: str) -> None:
+        """Remove a BtfChunk; nothing happens when it is gone."""
+        await _gone_is_fine(self._custom.delete_namespaced_custom_object, GROUP, VERSION, namespace, "btfchunks", name)
 
     async def delete_report(self, report: Report) -> None:
         """Remove a report; nothing happens when it is gone."""

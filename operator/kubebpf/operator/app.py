@@ -14,10 +14,13 @@ from kubebpf.operator.certificates import Certificates
 from kubebpf.operator.compiling import Answer, Compiler
 from kubebpf.operator.config import Config
 from kubebpf.operator.leader import Elector
-from kubebpf.operator.model import GROUP, Node, Report, Trace, TraceSpec, Uid, parse_trace
+from kubebpf.operator.model import GROUP, BpfNode, Node, Report, Trace, TraceSpec, Uid, parse_trace
 from kubebpf.operator.reconcile import Reconciler, is_settled, request_of
+from kubebpf.operator.remembered import named_objects
 from kubebpf.operator.review import VERB, is_reviewed, review
 from kubebpf.operator.store import Index, Store
+from kubebpf.operator.uploads import Uploads
+from kubebpf.operator.views import Views
 from kubebpf.operator.work import Queue
 
 logger = logging.getLogger(__name__)
@@ -35,8 +38,10 @@ class Operator:
         self._api = Api.connect()
         self._store = Store()
         self._queue = Queue(self._look)
-        self._compiler = Compiler(config, self._queue.mark)
-        self._reconciler = Reconciler(config, self._api, self._store, self._compiler)
+        views = Views(config.views)
+        self._compiler = Compiler(config, self._queue.mark, views)
+        self._uploads = Uploads(self._api, config.namespace, self._store, views, self._queue.mark)
+        self._reconciler = Reconciler(config, self._api, self._store, self._compiler, self._uploads, views)
         self._elector = _elector(self._api, config)
         self._compiling: asyncio.Task[None] | None = None
         self._seen = asyncio.Event()
@@ -44,14 +49,16 @@ class Operator:
         self._listed, self._compared = True, float("-inf")
         self._parts: dict[Uid, dict[str, object]] = {}
         self._nodes: dict[str, Node] = {}
+        self._kernels: dict[str, str] = {}
 
     @property
     def config(self) -> Config:
         """What it was told."""
         return self._config
 
-    def see(self, traces: Index, clustertraces: Index, reports: Index, nodes: Index) -> None:
+    def see(self, traces: Index, clustertraces: Index, reports: Index, nodes: Index, bpfnodes: Index) -> None:
         """The indexes, complete from the first event on."""
+        self._store.bpfnodes = bpfnodes
         self._store.traces, self._store.clustertraces = traces, clustertraces
         self._store.reports, self._store.nodes = reports, nodes
         self._seen.set()
@@ -67,6 +74,11 @@ class Operator:
     def unsafe_policy(self) -> str:
         """Who may use unsafe helpers, see Config."""
         return self._config.unsafe
+
+    def other_kernels(self) -> int:
+        """How many kernels the cluster's nodes have beside that of the default view."""
+        kernels = {node.btf for node in self._store.all_bpf_nodes().values() if node.btf}
+        return len(kernels - {self._reconciler.own})
 
     async def may_use_unsafe(self, user: Mapping[str, Any], namespace: str) -> bool:
         """Whether the API server allows this user the verb `useunsafe`.
@@ -140,6 +152,16 @@ class Operator:
                 if not is_settled(trace):
                     self._queue.mark(trace.key.uid)
 
+    def bpf_node_changed(self, node: BpfNode, gone: bool) -> None:
+        """Have a look at every trace when a node has another kernel than before; what is asked of its agent does not count."""
+        before = self._kernels.pop(node.name, "")
+        if not gone:
+            self._kernels[node.name] = node.btf
+        if before != self._kernels.get(node.name, ""):
+            self._caretaking.set()
+            for uid in self._store.uids():
+                self._queue.mark(uid)
+
     # -- tasks
 
     async def run(self) -> None:
@@ -163,6 +185,7 @@ class Operator:
             tasks.create_task(self._watch_compiler(compiling))
             tasks.create_task(self._queue.run())
             tasks.create_task(self._take_care())
+            tasks.create_task(self._uploads.run())
 
     def _start_compiler(self) -> asyncio.Task[None]:
         # A short loss of the lease must not cost the warm compiler.
@@ -197,7 +220,7 @@ class Operator:
                 delay = min(delay * 2, 30.0)
 
     async def _take_care(self) -> None:
-        """Remove objects without traces and reports without traces; look at traces whose object has gone."""
+        """Remove objects and reports without traces, and types without nodes; look at traces whose object has gone."""
         while True:
             young = False
             try:
@@ -205,6 +228,7 @@ class Operator:
                 await self._find_vanished()
                 await self._remove_left_over_reports()
                 young = await self._collect_objects()
+                await self._uploads.collect()
             except ApiError as error:
                 logger.warning("cleaning up: %s; trying again later", error)
             wait = self._config.collect_after + 0.5 if young else self._config.resync
@@ -241,12 +265,11 @@ class Operator:
 
     async def _collect_objects(self) -> bool:
         traces = list(self._store.all_traces())
-        artifacts = [trace.status.get("artifact") for trace in traces]
-        named = [artifact["configMap"] for artifact in artifacts if isinstance(artifact, dict) and "configMap" in artifact]
-        young = await self._reconciler.objects.collect(named)
-        for trace, artifact in zip(traces, artifacts, strict=True):
-            if isinstance(artifact, dict) and not self._reconciler.objects.has(artifact.get("configMap", "")):
-                self._queue.mark(trace.key.uid)
+        named = {trace.key.uid: named_objects(trace) for trace in traces}
+        young = await self._reconciler.objects.collect(set().union(*named.values()))
+        for uid, names in named.items():
+            if not all(map(self._reconciler.objects.has, names)):
+                self._queue.mark(uid)
         return young
 
     async def _remove_left_over_reports(self) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from kubebpf.operator.config import Config
 from kubebpf.operator.model import Json
-from kubebpf.operator.status import Refused
+from kubebpf.operator.outcome import USELESS, Refused
 from kubebpf.operator.views import Views
 from kubebpf.operator.worker import Request, UnusableError, Worker, WorkerError
 
@@ -33,7 +33,6 @@ REMEMBERED = 128  # compilations; with their objects about 20 MB
 REFUSALS = 2048  # remembered; a kilobyte each
 RETRY_AFTER = 300.0  # seconds after which a program that met a limit is tried again: the machine may just have been busy
 IDLE = 60.0  # seconds after which the process for other kernels is ended
-USELESS = "KernelTypesUnusable"  # the reason of refusals that are an upload's fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,19 @@ class Compiler:
         self._others: list[Request] = []
         self._more = asyncio.Event()
 
-    def ask(self, uid: str, request: Request) -> Answer | None:
-        """The answer, or None when it is not known yet."""
+    def known(self, request: Request) -> Answer | None:
+        """The answer if it is known."""
         for key in (self._key(request), request):
             known = self._answers.get(key)
             if known and time.monotonic() < known[1]:
                 self._answers.move_to_end(key)
                 return known[0]
+        return None
+
+    def ask(self, uid: str, request: Request) -> Answer | None:
+        """The answer, or None when it is not known yet; it is found out then."""
+        if known := self.known(request):
+            return known
         if request not in self._waiting:
             self._put(request)
         self._waiting.setdefault(request, set()).add(uid)

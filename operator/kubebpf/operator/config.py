@@ -76,6 +76,7 @@ class Config:
         key_overlap: how long agents trust a key after its successor has begun to sign.
         unsafe: who may use unsafe helpers: nobody; whoever has the verb `useunsafe`, asked at admission; everybody who may trace.
         webhook: None: no admission webhook.
+        patience: seconds that the types of other kernels are awaited before a trace says that they are missing.
         views: the folder for the uploaded types of other kernels; None: a temporary one.
         election: the times of the election among replicas; None: this operator is alone and always leads.
     """
@@ -91,18 +92,20 @@ class Config:
     key_overlap: timedelta = timedelta(hours=1)
     unsafe: Unsafe = "Reviewed"
     webhook: Webhook | None = None
+    patience: float = 60.0
     views: Path | None = None
     election: Terms | None = field(default_factory=Terms)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Config:
-        """KUBEBPF_NAMESPACE (default kubebpf-system), KUBEBPF_BTF, KUBEBPF_VIEWS, KUBEBPF_STATUS_INTERVAL in seconds,
-        KUBEBPF_IDENTITY, KUBEBPF_KEY_LIFETIME and KUBEBPF_KEY_OVERLAP in seconds."""
+        """KUBEBPF_NAMESPACE (default kubebpf-system), KUBEBPF_BTF, KUBEBPF_VIEWS, KUBEBPF_IDENTITY; in seconds KUBEBPF_PATIENCE,
+        KUBEBPF_STATUS_INTERVAL, KUBEBPF_KEY_LIFETIME and KUBEBPF_KEY_OVERLAP."""
         btf, views = environment.get("KUBEBPF_BTF"), environment.get("KUBEBPF_VIEWS")
         return cls(
             namespace=environment.get("KUBEBPF_NAMESPACE", "kubebpf-system"),
             btf=Path(btf) if btf else None,
             views=Path(views) if views else None,
+            patience=float(environment.get("KUBEBPF_PATIENCE", "60")),
             status_interval=float(environment.get("KUBEBPF_STATUS_INTERVAL", "15")),
             identity=environment.get("KUBEBPF_IDENTITY", ""),
             key_lifetime=_seconds(environment, "KUBEBPF_KEY_LIFETIME", timedelta(days=30)),

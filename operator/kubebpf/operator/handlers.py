@@ -23,7 +23,7 @@ import kopf
 
 from kubebpf.operator.app import Operator
 from kubebpf.operator.config import Config
-from kubebpf.operator.model import GROUP, VERSION, parse_node, parse_report, parse_trace, report_part
+from kubebpf.operator.model import GROUP, VERSION, parse_bpf_node, parse_node, parse_report, parse_trace, report_part
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ TRACES = (GROUP, VERSION, "bpftraces")
 CLUSTER_TRACES = (GROUP, VERSION, "clusterbpftraces")
 REPORTS = (GROUP, VERSION, "bpftracereports")
 NODES = ("", "v1", "nodes")
+BPF_NODES = (GROUP, VERSION, "bpfnodes")
 
 
 class Backoffs:
@@ -106,6 +107,13 @@ def index_node(body: kopf.Body, **_: Any) -> dict[str, object]:
     return {node.name: node}
 
 
+@kopf.index(*BPF_NODES, id="bpfnodes")
+def index_bpf_node(body: kopf.Body, **_: Any) -> dict[str, object]:
+    """What is known of the nodes' kernels, by name."""
+    node = parse_bpf_node(body)
+    return {node.name: node}
+
+
 @kopf.on.event(*TRACES, id="trace_changed")
 @kopf.on.event(*CLUSTER_TRACES, id="cluster_trace_changed")
 def trace_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
@@ -129,9 +137,16 @@ def node_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: 
     operator.node_changed(parse_node(body), gone=type == "DELETED")
 
 
+@kopf.on.event(*BPF_NODES, id="bpf_node_changed")
+def bpf_node_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
+    """An agent has told of its node's kernel."""
+    operator = _operator(memo, indexes, type)
+    operator.bpf_node_changed(parse_bpf_node(body), gone=type == "DELETED")
+
+
 def _operator(memo: kopf.Memo, indexes: Mapping[str, Any], type_: str | None) -> Operator:
     operator: Operator = memo.operator
     if type_ is None:
         operator.listed()
-    operator.see(indexes["traces"], indexes["clustertraces"], indexes["reports"], indexes["nodes"])
+    operator.see(*(indexes[name] for name in ("traces", "clustertraces", "reports", "nodes", "bpfnodes")))
     return operator

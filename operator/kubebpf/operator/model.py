@@ -118,6 +118,21 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class BpfNode:
+    """What a node's agent has told of its kernel.
+
+    Args:
+        btf: the digest of the kernel's types; "" when it has none, or a digest that is none.
+        asked: what the operator has asked the agent to upload, "" for nothing.
+    """
+
+    name: NodeName
+    btf: str
+    asked: str
+    uid: Uid = Uid("")
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A report object: whose it is, and its status as written; `state.read_state` reads that.
 
@@ -271,6 +286,7 @@ def _spec_problems(raw: Mapping[str, Any], target: Json, report: Json) -> list[s
     return [problem for good, problem in checks if not good] + _selector_problems(target)
 
 
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
@@ -295,6 +311,14 @@ def parse_node(body: Mapping[str, Any]) -> Node:
         deleting=bool(meta.get("deletionTimestamp")),
         uid=Uid(_str(meta.get("uid"))),
     )
+
+
+def parse_bpf_node(body: Mapping[str, Any]) -> BpfNode:
+    """What is known of a node's kernel."""
+    meta, status = _dict(body.get("metadata")), _dict(body.get("status"))
+    btf = _str(_dict(status.get("btf")).get("digest"))
+    asked = _str(_dict(body.get("spec")).get("uploadBTF"))
+    return BpfNode(NodeName(_str(meta.get("name"))), btf if _DIGEST.fullmatch(btf) else "", asked, Uid(_str(meta.get("uid"))))
 
 
 def selected(node: Node, spec: TraceSpec) -> bool:

@@ -11,6 +11,7 @@ import base64
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import chain
 
 from kubebpf.operator.api import Api, ConflictError
 from kubebpf.operator.config import Config
@@ -28,7 +29,7 @@ class Objects:
     def __init__(self, api: Api, config: Config) -> None:
         self._api, self._config = api, config
         self._present: set[str] = set()
-        self._claims: dict[str, str] = {}
+        self._claims: dict[str, set[str]] = {}
         self._lock = asyncio.Lock()
 
     def has(self, name: str) -> bool:
@@ -39,13 +40,13 @@ class Objects:
         """Store an object, if it is not stored yet, for the trace of that uid; the ConfigMap's name."""
         name = config_map_name(digest)
         async with self._lock:
-            self._claims[uid] = name
+            self._claims.setdefault(uid, set()).add(name)
             if name not in self._present:
                 await self._create(name, digest, elf)
         return name
 
     def release(self, uid: str) -> None:
-        """The trace is gone, or its status has been seen to name the object: the claim has served."""
+        """The trace is gone, or its status has been seen to name its objects: the claims have served."""
         self._claims.pop(uid, None)
 
     async def look(self) -> None:
@@ -61,7 +62,7 @@ class Objects:
         """
         async with self._lock:
             items = await self._list()
-            wanted = {*named, *self._claims.values()}
+            wanted = {*named, *chain.from_iterable(self._claims.values())}
             loose = [item["metadata"] for item in items if item["metadata"]["name"] not in wanted]
             old = [meta for meta in loose if self._is_old(meta)]
             for meta in old:

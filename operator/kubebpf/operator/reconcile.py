@@ -15,23 +15,28 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kubebpf.compiler.artifact.statement import Grant
 from kubebpf.operator.api import Api, ConflictError, GoneError, InvalidError
 from kubebpf.operator.compiling import Compiled, Compiler
-from kubebpf.operator.conditions import COMPILED, SUCCEEDED, read_condition
+from kubebpf.operator.conditions import SUCCEEDED, read_condition
 from kubebpf.operator.config import Config
 from kubebpf.operator.events import Recorder
-from kubebpf.operator.model import Json, Node, Report, Trace, TraceSpec, Uid, is_int, parse_time, parse_trace
+from kubebpf.operator.kernels import NONE, Variants
+from kubebpf.operator.model import Json, Node, Report, Trace, TraceSpec, Uid, parse_time, parse_trace
 from kubebpf.operator.objects import Objects
+from kubebpf.operator.outcome import Artifact, Outcome, Refused
 from kubebpf.operator.pace import Paces
 from kubebpf.operator.readings import Readings
+from kubebpf.operator.remembered import counted_generation, known_artifact, known_refusal
 from kubebpf.operator.review import NOBODY, is_reviewed
 from kubebpf.operator.schedule import is_over, schedule_problem
-from kubebpf.operator.signing import Signature, Signer
-from kubebpf.operator.status import GRACE, Artifact, Facts, Outcome, Refused, desired_status, next_look, warnings_in
+from kubebpf.operator.signing import Signer
+from kubebpf.operator.status import GRACE, Facts, desired_status, next_look
 from kubebpf.operator.store import Store
 from kubebpf.operator.tally import Tally, take
 from kubebpf.operator.turns import Turns
+from kubebpf.operator.uploads import Uploads
+from kubebpf.operator.variants import Ask, Variation, digest_of, grant
+from kubebpf.operator.views import Views
 from kubebpf.operator.worker import Request
 
 logger = logging.getLogger(__name__)
@@ -50,16 +55,25 @@ class Look:
     facts: Facts | None = None
     status: Json = field(default_factory=dict)
     schedule: Json | None = None
+    variants: Variants = NONE
+    stored: bool = False
     again: float | None = None
+
+    def look_again(self, seconds: float | None) -> None:
+        """After so many seconds at the latest."""
+        if seconds is not None:
+            self.again = min(seconds, self.again) if self.again is not None else seconds
 
 
 class Reconciler:
     """Looks at traces. Its memory saves requests and bounds the rate; what should be follows from the API's objects alone."""
 
-    def __init__(self, config: Config, api: Api, store: Store, compiler: Compiler) -> None:
+    def __init__(self, config: Config, api: Api, store: Store, compiler: Compiler, uploads: Uploads, views: Views) -> None:
         self._config, self._api, self._store, self._compiler = config, api, store, compiler
         self.objects = Objects(api, config)
         self.signer = Signer(api, config)
+        self.own = digest_of(config.btf)
+        self._variation = Variation(store, compiler, self.objects, self.signer, uploads, views, self.own, config.patience)
         self._turns = Turns(api, self.signer)
         self._recorder = Recorder(api)
         self._paces = Paces(config.status_interval)
@@ -69,6 +83,7 @@ class Reconciler:
             self._find_object,
             self._store_object,
             self._judge_unsafe,
+            self._find_variants,
             self._sign_object,
             self._take_turn,
             self._count_nodes,
@@ -110,7 +125,7 @@ class Reconciler:
             look.outcome = Refused("InvalidSpec", f"spec.schedule: {problem}")
             return
         known = known_artifact(trace)
-        if known and self.objects.has(known.config_map) and self.signer.verifies(_grant(trace, known), known.signature):
+        if known and self.objects.has(known.config_map) and self.signer.verifies(grant(trace, known), known.signature):
             look.outcome, look.genuine = known, True
             return
         request = request_of(trace.spec, trace.key.scoped)
@@ -118,7 +133,8 @@ class Reconciler:
         if isinstance(answer, Compiled):
             look.compiled = answer
         # While something is compiled again (a removed object, a refused program after a restart), the trace stays what it was.
-        look.outcome = answer if isinstance(answer, Refused) else known or _known_refusal(trace)
+        before = known or known_refusal(trace) or self._variation.remembered_refusal(trace)
+        look.outcome = answer if isinstance(answer, Refused) else before
 
     async def _store_object(self, look: Look) -> None:
         compiled = look.compiled
@@ -144,16 +160,26 @@ class Reconciler:
             )
         return ""
 
+    async def _find_variants(self, look: Look) -> None:
+        spec = look.trace.spec
+        if spec is None:
+            return
+        request = request_of(spec, look.trace.key.scoped)
+        ask = Ask(look.trace, request, look.outcome, self._forbids_unsafe)
+        look.variants, look.stored, again = await self._variation.look(ask)
+        look.look_again(again)
+
     async def _sign_object(self, look: Look) -> None:
         # What a status says and no key has signed is never signed: whoever wrote it may not be this operator.
         if isinstance(look.outcome, Artifact) and look.genuine:
-            look.outcome = replace(look.outcome, signature=self.signer.sign(_grant(look.trace, look.outcome)))
+            look.outcome = replace(look.outcome, signature=self.signer.sign(grant(look.trace, look.outcome)))
 
     async def _take_turn(self, look: Look) -> None:
         spec = look.trace.spec
-        if spec is not None and spec.schedule and isinstance(look.outcome, Artifact):
+        if spec is not None and spec.schedule and (isinstance(look.outcome, Artifact) or look.variants.objects):
             turns = self._store.owned_by(look.trace.key.uid)
-            look.schedule, look.again = await self._turns.look(look.trace, turns, datetime.now(UTC))
+            look.schedule, again = await self._turns.look(look.trace, turns, datetime.now(UTC))
+            look.look_again(again)
 
     async def _expire(self, look: Look) -> None:
         """A trace that has ended is deleted when its time to live is over."""
@@ -166,7 +192,7 @@ class Reconciler:
             await self._api.delete_trace(look.trace.key)
             logger.info("%s: deleted, it ended %s ago", look.trace.key.name, datetime.now(UTC) - completed)
         else:
-            look.again = min(left, look.again) if look.again is not None else left
+            look.look_again(left)
 
     async def _count_nodes(self, look: Look) -> None:
         nodes, reports = self._store.all_nodes(), self._store.reports_of(look.trace.key.uid)
@@ -183,7 +209,9 @@ class Reconciler:
 
     async def _count(self, look: Look, nodes: list[Node], reports: list[Report]) -> tuple[Facts, Json]:
         # A thousand reports take most of a second; probes of the operator's health must be answered meanwhile.
-        counting = Counting(look.trace, look.outcome, nodes, reports, look.schedule, self._readings, self._paces.round)
+        counting = Counting(
+            look.trace, look.outcome, look.variants, nodes, reports, look.schedule, self._readings, self._paces.round
+        )
         return await asyncio.to_thread(counting.count)
 
     async def _write_status(self, look: Look) -> None:
@@ -191,15 +219,14 @@ class Reconciler:
         trace, uid = look.trace, look.trace.key.uid
         running = not is_settled(replace(trace, status=look.status)) and not (trace.spec and trace.spec.suspend)
         self._paces.count(uid, len(look.facts.tally.desired) if running else 0)
-        soon = next_look(look.facts, look.status)
-        look.again = min((again for again in (soon, look.again) if again is not None), default=None)
+        look.look_again(next_look(look.facts, look.status))
         if without_age(look.status) == without_age(trace.status):
-            if look.compiled is None:
+            if look.compiled is None and not look.stored:
                 self.objects.release(uid)
             return
         wait = self._wait_for(trace, look.status)
         if wait > 0:
-            look.again = min(wait, look.again) if look.again is not None else wait
+            look.look_again(wait)
             # Nothing is told that is not written.
             look.status = trace.status
             return
@@ -231,6 +258,7 @@ class Reconciler:
         self._recorder.forget(uid)
         self._paces.forget(uid)
         self._readings.forget(uid)
+        self._variation.forget(uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +271,7 @@ class Counting:
 
     trace: Trace
     outcome: Outcome
+    variants: Variants
     nodes: list[Node]
     reports: list[Report]
     schedule: Json | None
@@ -251,17 +280,19 @@ class Counting:
 
     def count(self) -> tuple[Facts, Json]:
         """The facts and the status that follows from them."""
-        trace, digest = self.trace, self.outcome.digest if isinstance(self.outcome, Artifact) else ""
+        trace, outcome, read = self.trace, self.outcome, self.readings.read
+        digest = outcome.digest if isinstance(outcome, Artifact) else ""
+        refused = outcome if isinstance(outcome, Refused) else None
         counted: Tally | None = None
         now = datetime.now(UTC)
-        if trace.spec and trace.spec.suspend and (before := _counted_generation(trace)):
-            counted = take(trace, digest, self.nodes, self.reports, before, now, self.readings.read)
+        if trace.spec and trace.spec.suspend and (before := counted_generation(trace)):
+            counted = take(trace, digest, self.nodes, self.reports, before, now, read, self.variants, refused)
         # The turns of a trace with a schedule run, not it.
         nodes = [] if trace.spec and trace.spec.schedule else self.nodes
-        tally = take(trace, digest, nodes, self.reports, now=now, read=self.readings.read)
+        tally = take(trace, digest, nodes, self.reports, None, now, read, self.variants, refused)
         self.readings.keep_only(trace.key.uid, self.reports)
         grace = GRACE + timedelta(seconds=self.round)
-        facts = Facts(trace, tally, self.outcome, now, counted, self.schedule, grace)
+        facts = Facts(trace, tally, outcome, now, counted, self.schedule, grace, self.variants)
         return facts, desired_status(facts)
 
 
@@ -279,43 +310,6 @@ def request_of(spec: TraceSpec, scoped: bool) -> Request:
     return Request(spec.program, scoped or spec.selects_pods, spec.allow_unsafe, spec.args, spec.params, spec.config)
 
 
-def _grant(trace: Trace, artifact: Artifact) -> Grant:
-    key = trace.key
-    return Grant(key.uid, trace.generation, artifact.digest, key.namespace if key.scoped else "", artifact.unsafe)
-
-
-def known_artifact(trace: Trace) -> Artifact | None:
-    """What the status says was compiled for this generation: after a restart nothing is compiled again."""
-    said, condition = trace.status.get("artifact"), _compiled_condition(trace)
-    if condition.get("status") != "True" or not isinstance(said, dict):
-        return None
-    try:
-        warnings = warnings_in(str(condition.get("message", "")))
-        signature = Signature(said["key"], said["signature"]) if "signature" in said else None
-        unsafe = said.get("unsafe") is True
-        return Artifact(said["digest"], said["configMap"], said["size"], said["compileMillis"], warnings, signature, unsafe)
-    except KeyError:
-        return None
-
-
-def _known_refusal(trace: Trace) -> Refused | None:
-    condition = _compiled_condition(trace)
-    return Refused(condition["reason"], condition["message"]) if condition.get("status") == "False" else None
-
-
-def _compiled_condition(trace: Trace) -> Mapping[str, Any]:
-    """The condition Compiled, {} when it is about another generation."""
-    condition = read_condition(trace.status, COMPILED)
-    current = condition.get("observedGeneration") == trace.generation == trace.status.get("observedGeneration")
-    return condition if current else {}
-
-
-def _counted_generation(trace: Trace) -> int | None:
-    results = trace.status.get("results")
-    generation = results.get("generation") if isinstance(results, dict) else None
-    return generation if is_int(generation) and generation < trace.generation else None
-
-
 def without_age(status: Mapping[str, Any]) -> Json:
     """A status without `results.observedAt`: that time alone going on is no change."""
     results = status.get("results")
@@ -329,5 +323,5 @@ def telling(status: Mapping[str, Any]) -> Json:
     """The part of a status whose change is written at once: truths and reasons, the object, the start and the end."""
     conditions = status.get("conditions") or []
     truths = {row["type"]: (row["status"], row["reason"], row.get("observedGeneration")) for row in conditions}
-    names = ("observedGeneration", "artifact", "startedAt", "completedAt")
+    names = ("observedGeneration", "artifact", "variants", "startedAt", "completedAt")
     return {name: status.get(name) for name in names} | {"conditions": truths}

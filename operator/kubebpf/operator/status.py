@@ -26,9 +26,10 @@ from kubebpf.operator.conditions import (
     shorten,
     stamp,
 )
+from kubebpf.operator.kernels import MOST, NONE, Variants
 from kubebpf.operator.model import Json, Trace, TraceSpec, format_time, parse_time
+from kubebpf.operator.outcome import Artifact, Outcome, Refused
 from kubebpf.operator.results import results_of
-from kubebpf.operator.signing import Signature
 from kubebpf.operator.tally import Tally
 
 GRACE = timedelta(seconds=30)  # for last reports after the end; an agent needs one interval and a write
@@ -36,49 +37,6 @@ NODE_ERRORS = 10
 NO_PODS = "NoMatchingPods"  # an agent's word for a node where nothing is selected
 LACKING = "BinaryMissing"  # some of a node's containers do not have what is probed
 NODE_ERROR_LIMIT = 400  # bytes of one node's message
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """The compiled object, as in `status.artifact`, and what the compiler warned of, which stands in the condition Compiled.
-
-    Args:
-        signature: of the trace's right to run it.
-        unsafe: whether that right includes unsafe helpers.
-    """
-
-    digest: str
-    config_map: str
-    size: int
-    compile_millis: int
-    warnings: str = ""
-    signature: Signature | None = None
-    unsafe: bool = False
-
-    def write(self) -> Json:
-        """The JSON form."""
-        said = {"digest": self.digest, "configMap": self.config_map, "size": self.size, "compileMillis": self.compile_millis}
-        if self.unsafe:
-            said["unsafe"] = True
-        if self.signature:
-            said |= {"key": self.signature.key, "signature": self.signature.value}
-        return said
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """There is no object: the program or the spec is wrong. `message` is for people and complete.
-
-    Args:
-        of_kernel: only the kernel that it was compiled against stands in the way.
-    """
-
-    reason: str
-    message: str
-    of_kernel: bool = False
-
-
-Outcome = Artifact | Refused | None  # None: not compiled yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +50,7 @@ class Facts:
         now: the operator's clock.
         schedule: of a trace with a schedule, its turns, as in the status.
         grace: for last reports after the end.
+        variants: the kernels of the nodes, and the objects that some have of their own.
     """
 
     trace: Trace
@@ -101,6 +60,12 @@ class Facts:
     counted: Tally | None = None
     schedule: Json | None = None
     grace: timedelta = GRACE
+    variants: Variants = NONE
+
+    @property
+    def has_object(self) -> bool:
+        """Whether there is something that some node can run."""
+        return isinstance(self.outcome, Artifact) or bool(self.variants.objects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +87,8 @@ def desired_status(facts: Facts) -> Json:
     }
     if isinstance(facts.outcome, Artifact):
         status["artifact"] = facts.outcome.write()
+    if facts.variants.objects:
+        status["variants"] = [{"btf": btf} | found.write() for btf, found in sorted(facts.variants.objects.items())]
     if times.started:
         status["startedAt"] = format_time(times.started)
     if times.completed:
@@ -155,7 +122,7 @@ def _times(facts: Facts) -> Times:
     trace, spec = facts.trace, facts.trace.spec
     kept = trace.status if _same_generation(trace) else {}
     started, completed = parse_time(kept.get("startedAt")), parse_time(kept.get("completedAt"))
-    if completed or spec is None or spec.suspend or spec.schedule or not isinstance(facts.outcome, Artifact):
+    if completed or spec is None or spec.suspend or spec.schedule or not facts.has_object:
         return Times(started, completed)
     if started is None and facts.tally.attached:
         started = _first_start(facts)
@@ -186,11 +153,11 @@ def _has_ended(facts: Facts, spec: TraceSpec, started: datetime) -> bool:
 
 def _conditions(facts: Facts, times: Times) -> dict[str, Condition]:
     trace, outcome = facts.trace, facts.outcome
-    if isinstance(outcome, Refused):
-        return _refused(outcome)
-    if outcome is None:
+    if not facts.has_object and isinstance(outcome, Refused):
+        return _awaiting_types(outcome, len(facts.variants.awaited)) if facts.variants.awaited else _refused(outcome)
+    if not facts.has_object:
         return _compiling()
-    base: dict[str, Condition] = {COMPILED: _compiled(outcome), DEGRADED: _degraded(facts.tally)}
+    base: dict[str, Condition] = {COMPILED: _compiled(facts), DEGRADED: _degraded(facts.tally)}
     if trace.spec and trace.spec.suspend:
         return base | _suspended(facts.tally)
     if trace.spec and trace.spec.schedule:
@@ -207,14 +174,30 @@ SETTLED = Condition("False", "Settled", "nothing is left to do")
 RUNNING = Condition("Unknown", "Running", "the trace is running")
 
 
-def _compiled(artifact: Artifact) -> Condition:
-    said = f"the object has {artifact.size} bytes"
-    return Condition("True", "Compiled", f"{said}\n{artifact.warnings}" if artifact.warnings else said)
+def _compiled(facts: Facts) -> Condition:
+    default, objects = facts.outcome, facts.variants.objects
+    artifact = default if isinstance(default, Artifact) else None
+    said = f"the object has {artifact.size} bytes" if artifact else "the operator's own kernel does not take the program"
+    if facts.variants.unlike:
+        count = f"{facts.variants.served(default)} of the nodes' {len(facts.variants.kernels)} kernels are served"
+        said = f"{said}; {len(objects)} made for other kernels: {count}"
+    if facts.variants.left_out:
+        said = f"{said}; {MOST} are the most, those of most nodes ({len(facts.variants.left_out)} kernels are left out)"
+    warnings = artifact.warnings if artifact else next((one.warnings for _, one in sorted(objects.items())), "")
+    return Condition("True", "Compiled", f"{said}\n{warnings}" if warnings else said)
 
 
-def warnings_in(message: str) -> str:
-    """The compiler's warnings in the message of a condition Compiled that is True; they are nowhere else."""
-    return message.partition("\n")[2]
+def _awaiting_types(refused: Refused, count: int) -> dict[str, Condition]:
+    kernels = "another kernel" if count == 1 else f"{count} other kernels"
+    said = f"the operator's own kernel does not have all that the program needs; the types of {kernels} are awaited"
+    waiting = Condition("Unknown", "WaitingForKernelTypes", said)
+    return _compiling() | {
+        COMPILED: Condition("Unknown", waiting.reason, f"{said}\n{refused.message}"),
+        ATTACHED: Condition("False", waiting.reason, said),
+        READY: waiting,
+        RECONCILING: Condition("True", waiting.reason, said),
+        SUCCEEDED: waiting,
+    }
 
 
 def _compiling() -> dict[str, Condition]:

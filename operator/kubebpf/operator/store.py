@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
-from kubebpf.operator.model import Node, Report, Trace
+from kubebpf.operator.model import BpfNode, Node, NodeName, Report, Trace
 
 Index = Mapping[str, Iterable[object]]
 
@@ -25,12 +25,14 @@ class Store:
         clustertraces: by uid.
         reports: by the uid of the trace.
         nodes: by name.
+        bpfnodes: by name.
     """
 
     traces: Index = field(default_factory=dict)
     clustertraces: Index = field(default_factory=dict)
     reports: Index = field(default_factory=dict)
     nodes: Index = field(default_factory=dict)
+    bpfnodes: Index = field(default_factory=dict)
     _vanished: set[str] = field(default_factory=set)
     _written: dict[str, tuple[frozenset[str], Trace]] = field(default_factory=dict)
 
@@ -77,12 +79,18 @@ class Store:
         found = [node for node in chain.from_iterable(self.nodes.values()) if isinstance(node, Node)]
         return [node for node in found if node.uid not in self._vanished]
 
+    def all_bpf_nodes(self) -> dict[NodeName, BpfNode]:
+        """What is known of the nodes' kernels, by the node's name."""
+        found = [node for node in chain.from_iterable(self.bpfnodes.values()) if isinstance(node, BpfNode)]
+        return {node.name: node for node in found if node.uid not in self._vanished}
+
     # -- objects that went while nobody watched
 
     def known_uids(self) -> set[str]:
-        """Uids of every trace, report and node that is seen now."""
+        """Uids of everything that is seen now."""
+        bpf_nodes = {node.uid for node in self.all_bpf_nodes().values()}
         reports = {report.uid for uid in self.reports for report in self.reports_of(uid)}
-        return {*self.uids(), *reports, *(node.uid for node in self.all_nodes())}
+        return {*self.uids(), *reports, *bpf_nodes, *(node.uid for node in self.all_nodes())}
 
     def vanish(self, uids: set[str]) -> None:
         """Take these for deleted. A uid never comes back, so this is final."""

@@ -6,12 +6,14 @@ tally.attached -> {"a", "b"}      tally.failures -> {"c": Failure("VerifierRejec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from kubebpf.operator.kernels import NONE, UNFIT, Variants
 from kubebpf.operator.merge import Maps, disagreement
 from kubebpf.operator.model import Node, Report, Trace, TraceSpec, report_name, selected
+from kubebpf.operator.outcome import Artifact, Refused
 from kubebpf.operator.state import NodeState, read_identity, read_report
 from kubebpf.operator.values import BadValueError
 
@@ -98,33 +100,73 @@ def take(
     generation: int | None = None,
     now: datetime | None = None,
     read: Callable[[Report], NodeState] = read_report,
+    variants: Variants = NONE,
+    refused: Refused | None = None,
 ) -> Tally:
     """Sort out the reports of one trace.
 
     Args:
-        digest: of the object; reports about another one are old and do not count. "" when there is none.
+        digest: of the default object; reports about another one are old and do not count. "" when there is none.
         nodes: all nodes of the cluster.
         reports: those that name the trace's uid (others are skipped).
         generation: whose reports to count; the trace's own by default.
         now: what is far beyond it comes from a wrong clock and is not used; None: nothing is.
         read: gives a report's state, or raises BadValueError.
+        variants: the objects for other kernels, which count likewise.
+        refused: why there is no default object.
     """
     if trace.spec is None:
         return Tally()
     wanted = generation if generation is not None else trace.generation
-    current = _current(trace, digest, wanted, reports)
+    kernel_of = variants.kernel_of()
+    digests = variants.digests(digest)
+    current = _current(trace, digests, wanted, reports)
+    old = {node for node, report in current.items() if _is_outdated(report, variants.objects.get(kernel_of.get(node, "")))}
     desired = _desired(trace.spec, nodes, current.keys())
-    states, failures = _read([current[node] for node in sorted(current) if node in desired], now, read)
+    states, failures = _read([current[node] for node in sorted(current) if node in desired - old], now, read)
+    if digests:
+        for node in desired:
+            _judge_kernel(node, kernel_of.get(node, ""), digest, variants, refused, states, failures)
     return Tally(desired, states, failures, wanted)
 
 
-def _current(trace: Trace, digest: str, generation: int, reports: Iterable[Report]) -> dict[str, Report]:
+def _is_outdated(report: Report, own: Artifact | None) -> bool:
+    """Whether the report says that the default object fails, where the node has an object of its own now."""
+    said = report.head
+    return own is not None and said.get("phase") == "Failed" and said.get("digest") not in (own.digest, None, "")
+
+
+def _judge_kernel(
+    node: str,
+    kernel: str,
+    digest: str,
+    variants: Variants,
+    refused: Refused | None,
+    states: dict[str, NodeState],
+    failures: dict[str, Failure],
+) -> None:
+    """Say of a node that lacks an object for its kernel why; nothing when that is about to come."""
+    if kernel in variants.objects:
+        return
+    unfit = node in failures and failures[node].reason in UNFIT
+    if digest and not unfit:
+        return
+    why = variants.refused.get(kernel) or (None if digest else refused)
+    if kernel in variants.awaited:
+        why = None
+        states.pop(node, None)
+        failures.pop(node, None)
+    if why:
+        failures[node] = Failure(why.reason, why.first_line())
+
+
+def _current(trace: Trace, digests: Set[str], generation: int, reports: Iterable[Report]) -> dict[str, Report]:
     chosen: dict[str, Report] = {}
     for report in sorted(reports, key=lambda report: (_is_own(trace, report), report.name), reverse=True):
         identity = read_identity(report.head)
         # A Failed report may lack the digest: the object could not be fetched or verified.
-        fits = identity.digest == digest or (not identity.digest and report.head.get("phase") == "Failed")
-        if report.trace_uid == trace.key.uid and identity.generation == generation and digest and fits:
+        fits = identity.digest in digests or (not identity.digest and report.head.get("phase") == "Failed")
+        if report.trace_uid == trace.key.uid and identity.generation == generation and digests and fits:
             chosen.setdefault(report.node, report)
     return chosen
 

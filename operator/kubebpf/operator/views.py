@@ -37,11 +37,6 @@ class UploadError(BtfError):
     """The upload is not what its digest says: another agent's may be."""
 
 
-def is_digest(text: object) -> bool:
-    """Whether that is `sha256:` and 64 digits: what comes from an object names a file only then."""
-    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
-
-
 class Views:
     """A bounded folder of uploads, by digest. Losing it costs a little time: what was lost is joined from its pieces again."""
 

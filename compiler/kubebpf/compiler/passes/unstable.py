@@ -30,7 +30,7 @@ class FeatureUnstable(Complaint):
     setting: str
 
 
-FEATURES = ("dw_ustack", "tseries", "typeinfo")
+FEATURES = ("addr", "dw_ustack", "import", "map_decl", "tseries", "typeinfo")
 
 
 def check_unstable(program: tree.Program, settings: Settings, report: Report) -> None:
@@ -53,5 +53,11 @@ def _feature(node: tree.Node) -> str:
             return name
         case tree.Typeinfo():
             return "typeinfo"
+        case tree.Unary(op="&"):
+            return "addr"
+        case tree.MapDeclaration():
+            return "map_decl"
+        case tree.Import():
+            return "import"
         case _:
             return ""
