@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from support.foreign import write_objects
+
 ROOT = Path(__file__).parents[2]
 # What other kernels may not allow, or not tell.
 OTHERS = [f"tests/kernel/test_action_helpers.py::test_{name}" for name in ("write_user", "percpu_kaddr", "debugf")]
@@ -17,7 +19,10 @@ OTHERS = [f"tests/kernel/test_action_helpers.py::test_{name}" for name in ("writ
 @pytest.mark.vm
 @pytest.mark.timeout(900)
 def test_in_the_virtual_machine() -> None:
-    passed = {"KUBEBPF_IN_VM": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    # The guest sees the file system with the project, and not what is mounted elsewhere.
+    foreign = ROOT / "build" / "foreign"
+    write_objects(foreign)
+    passed = {"KUBEBPF_IN_VM": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "KUBEBPF_FOREIGN": str(foreign)}
     if folder := os.environ.get("KUBEBPF_CONFORMANCE"):
         passed["KUBEBPF_CONFORMANCE"] = folder
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=300", "tests/vm/inside", *OTHERS]

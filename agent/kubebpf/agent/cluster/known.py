@@ -133,7 +133,7 @@ class Known:
         match change:
             case Listed(objects=[node]) | Changed(object=node):
                 meta = node["metadata"]
-                self.node = Node(self.node.name, meta.get("labels") or {}, meta["uid"])
+                self.node = Node(self.node.name, meta.get("labels") or {}, meta.get("uid", ""))
             case _:
                 self.node = Node(self.node.name, {})
         return set(self.traces) if self.node.labels != before else set()
