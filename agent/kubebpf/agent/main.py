@@ -13,16 +13,17 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from kubernetes.config import ConfigException
 
-from kubebpf.agent.cluster.agent import Agent, Settings
+from kubebpf.agent.cluster.agent import Agent
 from kubebpf.agent.cluster.api import Api
 from kubebpf.agent.cluster.cost import NODE_MIB, TRACE_MIB
 from kubebpf.agent.cluster.pinned import DEFAULT
 from kubebpf.agent.cluster.report import Line
+from kubebpf.agent.cluster.settings import Settings
 from kubebpf.agent.cluster.trace import TraceName
 from kubebpf.agent.libbpf.errors import LibbpfMissingError
 from kubebpf.agent.libbpf.library import lib
@@ -30,6 +31,9 @@ from kubebpf.agent.output.files import Files
 from kubebpf.agent.pods.cgroups import NoCgroupMountError, find_mount
 from kubebpf.agent.pods.directory import PodDirectory
 from kubebpf.agent.pods.watcher import CgroupWatcher
+
+if TYPE_CHECKING:
+    from kubebpf.agent.cluster.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ def run(
     node_memory_mib: int = NODE_MIB,
     daemonset: str = "",
     btf: Path | str | None = None,
+    metrics: str = "",
     log_format: str = "text",
     log_level: str = "INFO",
 ) -> int:
@@ -73,6 +78,7 @@ def run(
         trace_memory_mib, node_memory_mib: that the maps of one trace, and of all, may take; 0: no limit.
         daemonset: of this agent, in `namespace`; when it is deleted, the agent removes its pins. Empty: they always stay.
         btf: a file that stands for /sys/kernel/btf/vmlinux: relocations are made by it, and its digest is reported.
+        metrics: HOST:PORT where Prometheus may ask; empty: nowhere.
         log_format: text or json.
 
     Returns:
@@ -83,7 +89,8 @@ def run(
         lib()
         directory = PodDirectory(find_mount(Path(cgroup_root) if cgroup_root else None))
         api = _connect(Path(kubeconfig) if kubeconfig else None)
-    except (NoCgroupMountError, LibbpfMissingError, ConfigException) as error:
+        shown = _metrics(node_name, metrics) if metrics else None
+    except (NoCgroupMountError, LibbpfMissingError, ConfigException, MetricsError) as error:
         log.error("%s", error)
         return 1
     files = Files(tuple(show_file), NODE_ROOT, Path(packet_folder) if packet_folder else None, packet_mib << 20)
@@ -99,9 +106,26 @@ def run(
         node_memory_mib,
         daemonset,
         Path(btf) if btf else None,
+        shown,
     )
     _serve(Agent(settings, api, directory), directory)
     return 0
+
+
+class MetricsError(Exception):
+    """Metrics cannot be served where they should be."""
+
+
+def _metrics(node: str, address: str) -> Metrics:
+    from kubebpf.agent.cluster.metrics import Metrics
+
+    host, _, port = address.rpartition(":")
+    made = Metrics(node)
+    try:
+        log.info("metrics are served at port %d", made.serve(host.strip("[]"), int(port)))
+    except (OSError, ValueError, OverflowError) as error:
+        raise MetricsError(f"--metrics {address}: {error}") from error
+    return made
 
 
 def _connect(kubeconfig: Path | None) -> Api:

@@ -118,6 +118,7 @@ def operator(**options: Any) -> int:
     "--node-memory-mib", type=click.IntRange(0), default=512, show_default=True, help="For the maps of all traces; 0: no limit."
 )
 @click.option("--btf", type=_FILE, help="The kernel's type information. [default: /sys/kernel/btf/vmlinux]")
+@click.option("--metrics", default="", metavar="HOST:PORT", help="Where Prometheus may ask. [default: nowhere]")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", default="INFO", show_default=True)
 def agent(**options: Any) -> int:

@@ -18,6 +18,7 @@ import kopf
 
 from kubebpf.operator.app import Operator
 from kubebpf.operator.compiling import Compiled
+from kubebpf.operator.exported import program_problems
 from kubebpf.operator.handlers import CLUSTER_TRACES, TRACES
 from kubebpf.operator.model import REVIEW as ANNOTATION
 from kubebpf.operator.model import parse_spec
@@ -44,6 +45,8 @@ async def check_program(memo: kopf.Memo, body: kopf.Body, warnings: list[str], n
         raise kopf.AdmissionError(f"spec.schedule: {problem}", code=INVALID)
     operator: Operator = memo.operator
     answer = await operator.compile(spec, scoped=bool(namespace), seconds=SECONDS)
+    if isinstance(answer, Compiled) and (wrong := program_problems(spec.metrics, answer.elf)):
+        raise kopf.AdmissionError("\n".join(wrong), code=INVALID)
     match answer:
         case Refused(reason="CompilerLimit") | None:
             warnings.append("the program was not compiled in time: see the condition Compiled")

@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal, NewType, TypeGuard
 
+from kubebpf.operator.exported import Named, read_metrics, spec_problems
+
 Json = dict[str, Any]
 Uid = NewType("Uid", str)
 NodeName = NewType("NodeName", str)
@@ -59,6 +61,7 @@ class TraceSpec:
         duration: in seconds from the first attach; None: no end.
         recent_lines: printed lines to keep in the status.
         top: keys to keep of a map.
+        metrics: maps to show as metrics.
         ttl: seconds that the trace is kept once it has ended; None: until somebody deletes it.
         schedule: when turns of it run, cron(5) in UTC; "": it runs itself, now.
         history: ended turns that are kept.
@@ -76,6 +79,7 @@ class TraceSpec:
     exit_policy: Literal["Node", "Cluster"] = "Node"
     recent_lines: int = 50
     top: int = 20
+    metrics: tuple[Named, ...] = ()
     ttl: float | None = None
     schedule: str = ""
     history: int = 3
@@ -214,6 +218,7 @@ def parse_spec(raw: object) -> tuple[TraceSpec | None, tuple[str, ...]]:
         exit_policy="Cluster" if raw.get("exitPolicy") == "Cluster" else "Node",
         recent_lines=min(_int(report.get("recentLines"), 50), 500),
         top=_int(report.get("top"), 20),
+        metrics=read_metrics(raw.get("metrics")),
         ttl=raw.get("ttlSecondsAfterFinished"),
         schedule=_str(raw.get("schedule")),
         history=_int(raw.get("historyLimit"), 3),
@@ -283,7 +288,7 @@ def _spec_problems(raw: Mapping[str, Any], target: Json, report: Json) -> list[s
         (_int(raw.get("historyLimit"), 3) >= 0, "spec.historyLimit: a negative number"),
         (not raw.get("schedule") or duration is not None, "spec.schedule: a trace with a schedule needs a duration"),
     )
-    return [problem for good, problem in checks if not good] + _selector_problems(target)
+    return [problem for good, problem in checks if not good] + _selector_problems(target) + spec_problems(raw.get("metrics"))
 
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -20,6 +20,7 @@ from kubebpf.operator.compiling import Compiled, Compiler
 from kubebpf.operator.conditions import SUCCEEDED, read_condition
 from kubebpf.operator.config import Config
 from kubebpf.operator.events import Recorder
+from kubebpf.operator.exported import program_problems
 from kubebpf.operator.kernels import NONE, Variants
 from kubebpf.operator.model import Json, Node, Report, Trace, TraceSpec, Uid, parse_time, parse_trace
 from kubebpf.operator.objects import Objects
@@ -130,6 +131,9 @@ class Reconciler:
             return
         request = request_of(trace.spec, trace.key.scoped)
         answer = self._compiler.ask(trace.key.uid, request)
+        if isinstance(answer, Compiled) and (problems := program_problems(trace.spec.metrics, answer.elf)):
+            look.outcome = Refused("InvalidSpec", "\n".join(problems))
+            return
         if isinstance(answer, Compiled):
             look.compiled = answer
         # While something is compiled again (a removed object, a refused program after a restart), the trace stays what it was.

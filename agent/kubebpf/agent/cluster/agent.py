@@ -14,19 +14,18 @@ import os
 import queue
 import selectors
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from kubebpf.agent.cluster.api import Api, ApiError, ApiUnavailableError, later
 from kubebpf.agent.cluster.belonging import Owner
 from kubebpf.agent.cluster.bpfnode import NodeKeeper
 from kubebpf.agent.cluster.containers import Looked, Request, look
-from kubebpf.agent.cluster.cost import MIB, NODE_MIB, TRACE_MIB, Budget, CpuLimitError, Statistics
+from kubebpf.agent.cluster.cost import MIB, Budget, CpuLimitError, Statistics
 from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
 from kubebpf.agent.cluster.known import NAMESPACES, Known, resources
 from kubebpf.agent.cluster.live import Live, Surroundings, attach, close_quietly, leave_quietly, why
@@ -35,14 +34,14 @@ from kubebpf.agent.cluster.part import Part
 from kubebpf.agent.cluster.pinned import Pinned
 from kubebpf.agent.cluster.report import Line, Phase, State
 from kubebpf.agent.cluster.reporting import Reporting
-from kubebpf.agent.cluster.trace import Trace, TraceName, Uid
+from kubebpf.agent.cluster.settings import Settings
+from kubebpf.agent.cluster.trace import Trace, Uid
 from kubebpf.agent.cluster.trust import Trust, UntrustedError
 from kubebpf.agent.cluster.upload import Upload
 from kubebpf.agent.cluster.watch import Change, Watch
 from kubebpf.agent.cluster.writer import ReportWriter
 from kubebpf.agent.node.facts import attribution, gather, type_information
 from kubebpf.agent.node.features import BTF, Trying
-from kubebpf.agent.output.files import NONE, Files
 from kubebpf.agent.pods.directory import PodDirectory
 
 log = logging.getLogger(__name__)
@@ -50,36 +49,6 @@ log = logging.getLogger(__name__)
 LAST_WRITES_SECONDS, GONE_WRITES_SECONDS = 10.0, 2.0
 # An event may come once in a while that no timer announced; nothing waits longer than this.
 LONGEST_SLEEP = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How an agent is set up.
-
-    Args:
-        node: the node's name.
-        namespace: where the operator keeps objects, and where reports of ClusterBpfTraces live.
-        allow_unsafe: whether programs with unsafe helpers may run on this node.
-        trusted_keys: a folder of public keys that are trusted instead of those that the operator publishes.
-        on_line: gets every printed line.
-        files: that cat() may read.
-        pins: a folder in a bpffs where sessions are pinned, so that the next agent takes them up; None: nowhere.
-        trace_mib, node_mib: MiB that the maps of one trace, and of all, may take; 0: no limit.
-        daemonset: to which the agent belongs; when it is deleted, the agent takes its pins along. Empty: pins always stay.
-        btf: the kernel's type information, where that is not what the kernel itself shows.
-    """
-
-    node: str
-    namespace: str
-    allow_unsafe: bool = False
-    trusted_keys: Path | None = None
-    on_line: Callable[[TraceName, Line], None] = lambda name, line: None
-    files: Files = NONE
-    pins: Path | None = None
-    trace_mib: int = TRACE_MIB
-    node_mib: int = NODE_MIB
-    daemonset: str = ""
-    btf: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +96,7 @@ class Agent:
         self._swept = False
         self._owner = Owner(api, settings.namespace, settings.daemonset)
         self._writer = ReportWriter(api)
-        self._reporting = Reporting(self._known, self._writer, settings.node, settings.namespace)
+        self._reporting = Reporting(self._known, self._writer, settings.node, settings.namespace, settings.metrics)
         upload = Upload(api, settings.namespace, trying.btf)
         self._keeper = NodeKeeper(api, settings.node, partial(gather, trying), partial(attribution, directory), upload)
         # One: programs are verified one after the other anyhow, and a node has other work to do.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from kubebpf.agent.cluster.known import Known
 from kubebpf.agent.cluster.pace import AT_ONCE, slot_seconds
@@ -20,6 +21,9 @@ from kubebpf.agent.cluster.part import Part
 from kubebpf.agent.cluster.report import State, interval_seconds, report_status
 from kubebpf.agent.cluster.trace import Trace, format_time
 from kubebpf.agent.cluster.writer import ReportWriter, Target, Urgency
+
+if TYPE_CHECKING:
+    from kubebpf.agent.cluster.metrics import Metrics
 
 # What of a report is told at once when it changes; the operator looks at once for the same.
 NEWS = ("generation", "digest", "session", "phase", "reason", "exitCode")
@@ -37,15 +41,18 @@ class Reporting:
         writer: of reports.
         node: this node's name.
         namespace: where reports of ClusterBpfTraces live.
+        metrics: what Prometheus sees of the same states; None: nothing.
     """
 
-    def __init__(self, known: Known, writer: ReportWriter, node: str, namespace: str) -> None:
+    def __init__(self, known: Known, writer: ReportWriter, node: str, namespace: str, metrics: Metrics | None = None) -> None:
         self._known, self._writer = known, writer
-        self._node, self._namespace = node, namespace
+        self._node, self._namespace, self._metrics = node, namespace, metrics
 
     def write(self, part: Part, state: State) -> None:
         """Give the writer a state, if it says something new."""
         trace = part.trace
+        if self._metrics is not None:
+            self._metrics.show(trace, state)
         status = report_status(state, trace.top, trace.recent_lines)
         before = {name: value for name, value in (part.said() or {}).items() if name != "observedAt"}
         if status != before:
@@ -72,6 +79,8 @@ class Reporting:
         Args:
             gone: its trace is deleted, so the garbage collector takes the report.
         """
+        if self._metrics is not None:
+            self._metrics.forget(part.trace.name.uid)
         self._writer.forget(self._target(part.trace))
         if not gone and self._known.report(part.trace.name.uid) is not None:
             self._writer.remove(self._target(part.trace), part.trace.desired_nodes)

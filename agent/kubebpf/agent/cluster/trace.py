@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NewType
 
 from kubebpf.agent.cluster.cost import percent
+from kubebpf.agent.cluster.export import Export
 from kubebpf.agent.cluster.selector import Selector
 from kubebpf.agent.cluster.target import PodTarget
 
@@ -82,6 +83,7 @@ class Trace:
     interval: float = DEFAULT_INTERVAL
     top: int = DEFAULT_TOP
     recent_lines: int = DEFAULT_RECENT
+    metrics: tuple[Export, ...] = ()
     max_events: int | None = None
     max_cpu: float | None = None
     started_at: datetime | None = None
@@ -141,6 +143,7 @@ class Trace:
             interval=max(parse_duration(report.get("interval")) or DEFAULT_INTERVAL, LEAST_INTERVAL),
             top=report.get("top", DEFAULT_TOP),
             recent_lines=report.get("recentLines", DEFAULT_RECENT),
+            metrics=Export.from_spec(spec.get("metrics")),
             max_events=(spec.get("limits") or {}).get("maxEventsPerSecond"),
             max_cpu=percent((spec.get("limits") or {}).get("maxCPUPercent")),
             started_at=parse_time(times.get("startedAt")),
