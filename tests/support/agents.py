@@ -33,10 +33,7 @@ GROUP = "/apis/kubebpf.dev/v1alpha1"
 
 TEST_KEY = Key.make(datetime.now(UTC))
 
-_AGENT = (
-    "import sys; from pathlib import Path; from kubebpf.agent.main import run; "
-    "run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), pins=sys.argv[4], daemonset='kubebpf-agent', btf=sys.argv[5])"
-)
+_AGENT = "from kubebpf.cli.main import main; main()"
 
 
 class AgentProcess(Server):
@@ -51,8 +48,11 @@ class AgentProcess(Server):
         pins: Path | str = "",
         namespace: str = SYSTEM,
         btf: Path | str = "",
+        more: Sequence[str] = (),
     ) -> None:
-        argv = [*wrapper, sys.executable, "-c", _AGENT, node, namespace, str(kubeconfig), str(pins), str(btf)]
+        argv = [*wrapper, sys.executable, "-c", _AGENT, "agent", "--node-name", node, "--namespace", namespace]
+        argv += ["--kubeconfig", str(kubeconfig), "--pins", str(pins), "--daemonset", "kubebpf-agent", *more]
+        argv += ["--btf", str(btf)] if btf else []
         super().__init__(argv, folder / f"agent-{node}-{secrets.token_hex(3)}.log")
         self.node = node
 
@@ -87,9 +87,10 @@ class Agents:
         self.pins: Path | None = Path("/sys/fs/bpf") / f"kubebpf-test-{secrets.token_hex(4)}"
         self._agents: list[AgentProcess] = []
 
-    def start(self, node: str, wrapper: Sequence[str] = (), btf: Path | str = "") -> AgentProcess:
-        """Start one; `wrapper` is a command that runs a command, to take rights away; `btf` stands for its kernel's types."""
-        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper, self.pins or "", self.namespace, btf)
+    def start(self, node: str, wrapper: Sequence[str] = (), btf: Path | str = "", more: Sequence[str] = ()) -> AgentProcess:
+        """Start one; `wrapper` is a command that runs a command, to take rights away; `btf` stands for its kernel's types; `more`
+        are further options."""
+        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper, self.pins or "", self.namespace, btf, more)
         self._agents.append(agent)
         agent.start()
         return agent

@@ -1,6 +1,6 @@
 """The agent of one node, as `kubebpf agent` starts it.
 
-run("node-a", namespace="kubebpf-system", kubeconfig=Path("kubeconfig"))     -> until SIGTERM or SIGINT
+run(node_name="node-a", namespace="kubebpf-system", kubeconfig=Path("kubeconfig"))     -> until SIGTERM or SIGINT
 
 Standard output carries the programs' printed lines, one JSON object each; the agent's own log goes to standard error.
 """
@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,26 +44,9 @@ NODE_ROOT = Path("/proc/1/root")  # the agent shares the node's pid namespace
 _MALFORMED = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OSError)
 
 
-def run(
-    node_name: str,
-    namespace: str = NAMESPACE,
-    kubeconfig: Path | str | None = None,
-    cgroup_root: Path | str | None = None,
-    allow_unsafe: bool = False,
-    trusted_keys: Path | str | None = None,
-    show_file: Sequence[str] = (),
-    packet_folder: Path | str | None = None,
-    packet_mib: int = 64,
-    pins: Path | str | None = DEFAULT,
-    trace_memory_mib: int = TRACE_MIB,
-    node_memory_mib: int = NODE_MIB,
-    daemonset: str = "",
-    btf: Path | str | None = None,
-    metrics: str = "",
-    log_format: str = "text",
-    log_level: str = "INFO",
-) -> int:
-    """Be the agent of a node until SIGTERM or SIGINT.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What the command line says.
 
     Args:
         node_name: the Node object's name.
@@ -74,40 +58,73 @@ def run(
         show_file: patterns of the files of this node that cat() may read.
         packet_folder: where files of skboutput() are kept, in a folder for each trace; None: nowhere.
         packet_mib: how many MiB such a file has at most.
-        pins: a folder in a bpffs where traces are pinned, so that the next agent takes them up; None or "": nowhere.
+        pins: a folder in a bpffs where traces are pinned, so that the next agent takes them up; "": nowhere.
         trace_memory_mib, node_memory_mib: that the maps of one trace, and of all, may take; 0: no limit.
         daemonset: of this agent, in `namespace`; when it is deleted, the agent removes its pins. Empty: they always stay.
         btf: a file that stands for /sys/kernel/btf/vmlinux: relocations are made by it, and its digest is reported.
         metrics: HOST:PORT where Prometheus may ask; empty: nowhere.
         log_format: text or json.
+    """
+
+    node_name: str
+    namespace: str = NAMESPACE
+    kubeconfig: Path | None = None
+    cgroup_root: Path | None = None
+    allow_unsafe: bool = False
+    trusted_keys: Path | None = None
+    show_file: Sequence[str] = ()
+    packet_folder: Path | None = None
+    packet_mib: int = 64
+    pins: str = str(DEFAULT)
+    trace_memory_mib: int = TRACE_MIB
+    node_memory_mib: int = NODE_MIB
+    daemonset: str = ""
+    btf: Path | None = None
+    metrics: str = ""
+    log_format: str = "text"
+    log_level: str = "INFO"
+
+    def settings(self) -> Settings:
+        """Of the agent.
+
+        Raises:
+            MetricsError: metrics cannot be served there.
+        """
+        return Settings(
+            self.node_name,
+            self.namespace,
+            self.allow_unsafe,
+            self.trusted_keys,
+            lambda name, line: print_line(name, self.node_name, line),
+            Files(tuple(self.show_file), NODE_ROOT, self.packet_folder, self.packet_mib << 20),
+            Path(self.pins) if self.pins else None,
+            self.trace_memory_mib,
+            self.node_memory_mib,
+            self.daemonset,
+            self.btf,
+            _metrics(self.node_name, self.metrics) if self.metrics else None,
+        )
+
+
+def run(**options: Any) -> int:
+    """Be the agent of a node until SIGTERM or SIGINT.
+
+    Args:
+        options: of Command.
 
     Returns:
         the process's exit status: 0, or 1 when this machine or its configuration cannot run an agent (told on standard error).
     """
-    _configure_log(log_format, log_level)
+    command = Command(**options)
+    _configure_log(command.log_format, command.log_level)
     try:
         lib()
-        directory = PodDirectory(find_mount(Path(cgroup_root) if cgroup_root else None))
-        api = _connect(Path(kubeconfig) if kubeconfig else None)
-        shown = _metrics(node_name, metrics) if metrics else None
+        directory = PodDirectory(find_mount(command.cgroup_root))
+        api = _connect(command.kubeconfig)
+        settings = command.settings()
     except (NoCgroupMountError, LibbpfMissingError, ConfigException, MetricsError) as error:
         log.error("%s", error)
         return 1
-    files = Files(tuple(show_file), NODE_ROOT, Path(packet_folder) if packet_folder else None, packet_mib << 20)
-    settings = Settings(
-        node_name,
-        namespace,
-        allow_unsafe,
-        Path(trusted_keys) if trusted_keys else None,
-        lambda name, line: print_line(name, node_name, line),
-        files,
-        Path(pins) if pins and str(pins) else None,
-        trace_memory_mib,
-        node_memory_mib,
-        daemonset,
-        Path(btf) if btf else None,
-        shown,
-    )
     _serve(Agent(settings, api, directory), directory)
     return 0
 

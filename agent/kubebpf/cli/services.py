@@ -49,6 +49,7 @@ def _run(module: str, **options: Any) -> int:
     help="Seconds between two writes of a trace's results.",
 )
 @click.option("--liveness", metavar="URL", help="Where to answer health probes: http://0.0.0.0:8080/healthz.")
+@click.option("--metrics", default="", metavar="HOST:PORT", help="Where Prometheus may ask. [default: nowhere]")
 @click.option(
     "--unsafe",
     type=click.Choice(["Never", "Reviewed", "Always"]),

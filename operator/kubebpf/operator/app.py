@@ -19,6 +19,7 @@ from kubebpf.operator.reconcile import Reconciler, is_settled, request_of
 from kubebpf.operator.remembered import named_objects
 from kubebpf.operator.review import VERB, is_reviewed, review
 from kubebpf.operator.store import Index, Store
+from kubebpf.operator.telemetry import LEADS
 from kubebpf.operator.uploads import Uploads
 from kubebpf.operator.views import Views
 from kubebpf.operator.work import Queue
@@ -174,7 +175,12 @@ class Operator:
                 await asyncio.gather(self._compiling, return_exceptions=True)
 
     async def _lead(self) -> None:
-        """Work until another replica leads: look at every trace, whatever the one before may have left undone."""
+        """Work until another replica leads."""
+        with LEADS.track_inprogress():
+            await self._work()
+
+    async def _work(self) -> None:
+        """Look at every trace, whatever the replica before may have left undone, and then at what changes."""
         await self._seen.wait()
         compiling = self._start_compiler()
         await self._first_look()

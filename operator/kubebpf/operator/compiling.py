@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from kubebpf.operator.config import Config
 from kubebpf.operator.model import Json
 from kubebpf.operator.outcome import USELESS, Refused
+from kubebpf.operator.telemetry import COMPILATIONS, COMPILE_SECONDS
 from kubebpf.operator.views import Views
 from kubebpf.operator.worker import Request, UnusableError, Worker, WorkerError
 
@@ -148,7 +149,9 @@ class Compiler:
         return chosen
 
     async def _one(self, request: Request, worker: Worker) -> None:
-        answer, keep = await self._compile(request, worker)
+        with COMPILE_SECONDS.time():
+            answer, keep = await self._compile(request, worker)
+        COMPILATIONS.labels("Compiled" if isinstance(answer, Compiled) else answer.reason).inc()
         # Which parameters a refusal is about is not known: it holds for exactly these.
         key = request
         if isinstance(answer, Compiled):

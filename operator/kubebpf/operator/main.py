@@ -31,6 +31,7 @@ def run(
     btf: Path | None = None,
     status_interval: float | None = None,
     liveness: str | None = None,
+    metrics: str = "",
     unsafe: Unsafe = "Reviewed",
     webhook_port: int | None = None,
     webhook_hosts: tuple[str, ...] = (),
@@ -45,6 +46,7 @@ def run(
         btf: a file with the kernel's types to compile against; None: KUBEBPF_BTF, else this machine's.
         status_interval: seconds between two writes of results of one trace; None: KUBEBPF_STATUS_INTERVAL, else 15.
         liveness: where to answer health probes, for example http://0.0.0.0:8080/healthz; None: nowhere.
+        metrics: HOST:PORT where Prometheus may ask; empty: nowhere.
         unsafe: who may use unsafe helpers, see Config.
         webhook_port, webhook_hosts, webhook_configurations: where the admission webhook is served, see Webhook; no port: nowhere.
         verbose: log every event and request.
@@ -69,6 +71,8 @@ def run(
     except ConfigException as error:
         logger.error("%s", error)
         return 1
+    if metrics and not _serve_metrics(metrics):
+        return 1
     environment = Config.from_environment()
     interval = environment.status_interval if status_interval is None else status_interval
     webhook = Webhook(webhook_port, webhook_hosts, webhook_configurations) if webhook_port is not None else None
@@ -88,6 +92,17 @@ def run(
         assert admission.check_program
     asyncio.run(framework.run(clusterwide=True, standalone=True, memo=memo, liveness_endpoint=liveness))
     return 0
+
+
+def _serve_metrics(address: str) -> bool:
+    from kubebpf.operator import telemetry
+
+    try:
+        logger.info("metrics are served at port %d", telemetry.serve(address))
+    except (OSError, ValueError, OverflowError) as error:
+        logger.error("--metrics %s: %s", address, error)
+        return False
+    return True
 
 
 def _configure_log(verbose: bool) -> None:

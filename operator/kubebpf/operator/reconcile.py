@@ -34,6 +34,7 @@ from kubebpf.operator.signing import Signer
 from kubebpf.operator.status import GRACE, Facts, desired_status, next_look
 from kubebpf.operator.store import Store
 from kubebpf.operator.tally import Tally, take
+from kubebpf.operator.telemetry import WRITES
 from kubebpf.operator.turns import Turns
 from kubebpf.operator.uploads import Uploads
 from kubebpf.operator.variants import Ask, Variation, digest_of, grant
@@ -235,6 +236,7 @@ class Reconciler:
             look.status = trace.status
             return
         answer = await self._put(trace, look.status)
+        WRITES.inc()
         self._store.overlay(trace, parse_trace(answer))
         look.trace = replace(trace, resource_version=answer.get("metadata", {}).get("resourceVersion", ""))
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from kubebpf.operator.api import ApiError
+from kubebpf.operator.telemetry import FAILURES, LOOKS
 
 logger = logging.getLogger(__name__)
 
@@ -118,11 +119,13 @@ class Queue:
         except Exception as error:
             again = self._backoff(key, error)
         ended = time.monotonic()
+        LOOKS.observe(ended - began)
         self._not_before[key] = ended + max(SPACING, SHARE * (ended - began) if again is None else SPACING)
         if again is not None:
             self.mark(key, again)
 
     def _backoff(self, key: str, error: Exception) -> float:
+        FAILURES.inc()
         count = self._failures[key] = self._failures.get(key, 0) + 1
         first, longest = BACKOFF
         # Jitter: after an outage of the API server not all keys may come back at the same moment.
