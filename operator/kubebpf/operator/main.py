@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 QUIETER = {
     "kopf": logging.WARNING,
     "kopf._cogs.clients": logging.CRITICAL,
+    # At the end it names every object whose events it has not waited for: a line of a hundred kilobytes, and nothing is lost.
+    "kopf._core.reactor.queueing": logging.ERROR,
     "urllib3": logging.ERROR,
     "kubernetes": logging.WARNING,
     "asyncio": logging.WARNING,
