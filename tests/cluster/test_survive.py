@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from kubebpf.agent.libbpf.pins import read_note, replace_note
+from kubebpf.agent.session.pins import packed, unpacked
 from support.agents import AgentProcess, Agents, change, counts, delete, publish, report_of, set_status
 from support.bpfstate import everything, held_by, pinned_below, pins
 from support.chart import System
@@ -152,6 +154,62 @@ def test_what_no_trace_needs_any_more_is_removed_at_the_start(
     eventually(left, timeout=20)
     assert stranger.is_dir()
     stranger.rmdir()
+    agent.check()
+
+
+EXITING = """tracepoint:syscalls:sys_enter_getppid { @all = count(); if (comm == "lastcall") { exit(); } }
+end { @ended = count(); printf("the end\\n"); }"""
+
+
+def test_what_ended_while_nobody_could_be_told_is_reported_by_the_next_agent(
+    cluster: ControlPlane, pods: Pods, agents: Agents, namespace: str
+) -> None:
+    pods.node(NODE, {})
+    pod = pods.create("api-0", namespace=namespace, node=NODE)
+    agent = agents.start(NODE)
+    trace = publish(cluster, namespace, "ending", compiled(EXITING, scoped=True, header="context").elf, **FAST)
+    first = reported(cluster, trace, lambda s: s["phase"] == "Attached")
+    make_calls(1000, pod)
+    with cluster.outage():
+        Workload.start("--comm", "lastcall", "--getppid", 1, pod=pod).go()
+        assert agents.pins
+        eventually(lambda: agent.lines(), timeout=10, what="the end program has run")
+        make_calls(5, pod)
+        agent.kill()
+        assert pins(agents.pins) and not pinned_below(agents.pins).link
+        agent.start()
+    status = reported(cluster, trace, lambda s: s["phase"] == "Completed", timeout=40)
+    assert (status["session"], status["exitCode"]) == (first["session"], 0)
+    assert (total(status), total(status, "@ended")) == (1001, 1)
+    eventually(lambda: agents.pins and pins(agents.pins) == [], timeout=10, what="what is reported is released")
+    assert [line["text"] for line in agent.lines()] == ["the end\n"]
+    agent.check()
+
+
+def test_the_pins_of_another_version_are_removed_and_the_trace_starts_afresh(
+    cluster: ControlPlane, pods: Pods, agents: Agents, namespace: str
+) -> None:
+    pods.node(NODE, {})
+    pod = pods.create("api-0", namespace=namespace, node=NODE)
+    agent = agents.start(NODE)
+    trace = publish(cluster, namespace, "upgraded", counting(), **FAST)
+    first = reported(cluster, trace, lambda s: s["phase"] == "Attached")
+    make_calls(100, pod)
+    reported(cluster, trace, lambda s: total(s) == 100)
+    assert agent.stop() == 0
+    assert agents.pins
+    before = pinned_below(agents.pins)
+    (note,) = (path for path in pins(agents.pins) if path.name == "note")
+    said = unpacked(read_note(note))
+    replace_note(note, packed(said | {"format": said["format"] + 1}))
+    agent.start()
+    status = reported(cluster, trace, lambda s: s["phase"] == "Attached" and s.get("reason") is None)
+    assert status["session"] != first["session"] and total(status) == 0
+    assert f"the format {said['format'] + 1}, of another version" in agent.log.read_text()
+    # Nothing of the earlier one counts beside it, or stays.
+    make_calls(10, pod)
+    reported(cluster, trace, lambda s: total(s) == 10)
+    eventually(lambda: not before & everything(), timeout=10)
     agent.check()
 
 

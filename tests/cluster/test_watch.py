@@ -139,7 +139,7 @@ def generation(cluster: ControlPlane, target: Target) -> int:
 
 def test_the_newest_state_is_written_after_an_outage(cluster: ControlPlane, api: Api, target: Target) -> None:
     writes: list[Target] = []
-    writer = ReportWriter(api, writes.append)
+    writer = ReportWriter(api, lambda target, status: writes.append(target))
     writer.start()
     writer.put(target, status(1))
     eventually(lambda: writes == [target])
@@ -176,7 +176,7 @@ def test_a_refused_report_is_tried_again_and_holds_up_no_other(cluster: ControlP
     other = Target(target.trace, "node-x", cluster.namespace(f"{namespace}-other"))
     grant(other.namespace)
     writes: list[Target] = []
-    writer = ReportWriter(Api.connect(cluster.user_kubeconfig("tenant")), writes.append)
+    writer = ReportWriter(Api.connect(cluster.user_kubeconfig("tenant")), lambda target, status: writes.append(target))
     writer.start()
     writer.put(target, status(1))
     time.sleep(1)

@@ -63,8 +63,11 @@ def mounted(image: Path, folder: Path) -> Iterator[Path]:
 class Shop:
     """A process in a container that sells when it is told to."""
 
-    def __init__(self, pod: Pod | None, root: Path, container: str | None = None, name: str = "shop") -> None:
-        argv = ["unshare", "--mount", f"--root={root}", f"/opt/{name}"]
+    def __init__(
+        self, pod: Pod | None, root: Path, container: str | None = None, name: str = "shop", pause_us: int | None = None
+    ) -> None:
+        """With `pause_us` it sells all the time, from begin() to end(), with such pauses."""
+        argv = ["unshare", "--mount", f"--root={root}", f"/opt/{name}", *([] if pause_us is None else [str(pause_us)])]
         pipe = subprocess.PIPE
         self.process: subprocess.Popen[Any] = (
             pod.run(argv, container, stdin=pipe, stdout=pipe)
@@ -79,6 +82,12 @@ class Shop:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.end()
 
+    def begin(self) -> None:
+        """Let one with pauses start."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("*")
+        self.process.stdin.flush()
+
     def sell(self, times: int) -> None:
         assert self.process.stdin is not None
         for _ in range(times):
@@ -86,12 +95,16 @@ class Shop:
             self.process.stdin.flush()
             self._expect("sold")
 
-    def end(self) -> None:
-        """Let it end."""
+    def end(self) -> int:
+        """Let it end; how often one with pauses has sold."""
         assert self.process.stdin is not None and self.process.stdout is not None
+        if self.process.stdin.closed:
+            return 0
         self.process.stdin.close()
+        said = self.process.stdout.read().split()
         self.process.wait(10)
         self.process.stdout.close()
+        return int(said[-1]) if said else 0
 
     def _expect(self, word: str) -> None:
         assert self.process.stdout is not None

@@ -1,7 +1,7 @@
 /* A process that makes exactly as many system calls as it is told to.
  *
  *   workload [--wait] [--comm NAME] [--getppid N] [--reads SIZE[,SIZE...]] [--times N] [--sleep-us N] [--gap-us N]
- *            [--forever] [--linger]
+ *            [--forever] [--cycle SIZE[,SIZE...]] [--linger]
  *
  * --wait     print "ready" and begin when a byte comes on standard input
  * --getppid  that many getppid calls
@@ -9,6 +9,7 @@
  * --sleep-us one clock_nanosleep of that length (--times of them)
  * --gap-us   a pause (nanosleep through ppoll) after each getppid
  * --forever  getppid until SIGTERM
+ * --cycle    after the nth getppid (from 0) one read of /dev/zero of the nth of these sizes, from the first again after the last
  * --linger   print "done", then stay until standard input is closed
  * At the end it prints the number of getppid calls made.
  *
@@ -45,28 +46,32 @@ static void pause_for(long microseconds) {
     ppoll(NULL, 0, &length, NULL);
 }
 
-static void read_sizes(const char *sizes) {
+/* Reads of the size at `at`; where the next one is, or the end of the list. */
+static const char *read_size(const char *at) {
     static char buffer[1 << 20];
     static int zero = -1;
     if (zero < 0) zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
-    for (const char *at = sizes; *at;) {
-        char *end;
-        long size = strtol(at, &end, 10);
-        syscall(SYS_read, zero, buffer, (size_t)size);
-        at = *end ? end + 1 : end;
-    }
+    char *end;
+    long size = strtol(at, &end, 10);
+    syscall(SYS_read, zero, buffer, (size_t)size);
+    return *end ? end + 1 : end;
+}
+
+static void read_sizes(const char *sizes) {
+    while (*sizes) sizes = read_size(sizes);
 }
 
 int main(int argc, char **argv) {
     long calls = 0, times = 1, sleep_us = 0, gap_us = 0, made = 0;
     int wait = 0, forever = 0, linger = 0, option;
-    const char *sizes = "";
+    const char *sizes = "", *cycle = "", *next = "";
     static const struct option options[] = {
         {"wait", no_argument, 0, 'w'},          {"comm", required_argument, 0, 'c'},
         {"getppid", required_argument, 0, 'g'}, {"reads", required_argument, 0, 'r'},
         {"times", required_argument, 0, 't'},   {"sleep-us", required_argument, 0, 's'},
         {"gap-us", required_argument, 0, 'p'},  {"forever", no_argument, 0, 'f'},
-        {"linger", no_argument, 0, 'l'},        {0, 0, 0, 0}};
+        {"linger", no_argument, 0, 'l'},        {"cycle", required_argument, 0, 'y'},
+        {0, 0, 0, 0}};
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) switch (option) {
         case 'w': wait = 1; break;
         case 'c': prctl(PR_SET_NAME, optarg, 0, 0, 0); break;
@@ -77,6 +82,7 @@ int main(int argc, char **argv) {
         case 'p': gap_us = atol(optarg); break;
         case 'f': forever = 1; break;
         case 'l': linger = 1; break;
+        case 'y': cycle = optarg; break;
         default: return 2;
     }
     signal(SIGTERM, stop);
@@ -86,6 +92,7 @@ int main(int argc, char **argv) {
     }
     for (; made < calls || (forever && !stopped); made++) {
         syscall(SYS_getppid);
+        if (*cycle) next = read_size(*next ? next : cycle);
         if (gap_us) pause_for(gap_us);
     }
     for (long i = 0; i < times; i++) {

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -30,9 +31,11 @@ from support.workload import make_calls
 class Trace:
     """A trace that was applied with kubectl, and what its status says."""
 
-    def __init__(self, cluster: ControlPlane, namespace: str, name: str, program: str, **spec: Any) -> None:
-        """A ClusterBpfTrace when `namespace` is empty."""
-        self.cluster, self.name, self.namespace = cluster, name, namespace
+    def __init__(
+        self, cluster: ControlPlane, namespace: str, name: str, program: str, *, kubeconfig: Path | None = None, **spec: Any
+    ) -> None:
+        """A ClusterBpfTrace when `namespace` is empty; applied as the user of the kubeconfig, the admin without one."""
+        self.cluster, self.name, self.namespace, self.kubeconfig = cluster, name, namespace, kubeconfig
         self.path = f"{GROUP}/namespaces/{namespace}/bpftraces/{name}" if namespace else f"{GROUP}/clusterbpftraces/{name}"
         self.apply(program, **spec)
 
@@ -42,7 +45,7 @@ class Trace:
         body = {"apiVersion": "kubebpf.dev/v1alpha1", "kind": kind, "metadata": meta}
         text = yaml.safe_dump(body | {"spec": {"program": program, "report": {"interval": "500ms"}} | spec})
         self.applied = time.monotonic()
-        self.cluster.kubectl("apply", "-f", "-", input=text)
+        self.cluster.kubectl("apply", "-f", "-", input=text, kubeconfig=self.kubeconfig)
         self.accepted = time.monotonic()
 
     def read(self) -> Object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import select
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from kubebpf.agent.session.pins import Kept, Pins, StalePinsError, remove_folder
 from kubebpf.agent.session.session import Session
 from kubebpf.compiler.artifact.cells import Cell, Count
 from kubebpf.compiler.artifact.decode import PlainResolver
-from support.bpfstate import everything, pinned_below, pins
+from support.bpfstate import everything, held_by, pinned_below, pins
 from support.processes import eventually
 from support.programs import compiled
 from support.targets import targets
@@ -60,9 +61,8 @@ def test_every_kind_of_link_counts_on_without_a_process(folder: Path) -> None:
         interval:ms:50 {{ @i = count(); }} profile:hz:50 {{ @p = count(); }} software:cs:1 {{ @c = count(); }}
         uprobe:{targets().app}:places {{ @u = count(); }}
         end {{ @ended = count(); }}"""
-    before = everything()
     session, place = pinned(text, folder)
-    mine = everything() - before
+    mine = held_by(os.getpid())
     assert oct((folder.parent).stat().st_mode & 0o777) == oct(folder.stat().st_mode & 0o777) == "0o700"
     assert session.attached == 8
     session.leave()
@@ -144,3 +144,61 @@ def test_a_pin_that_fails_leaves_nothing(folder: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "no" / "bpffs").exists()
         make_calls(3)
         assert cells(session)
+
+
+def test_records_that_were_not_acted_on_come_again(folder: Path) -> None:
+    work = Workload.start("--getppid", 30)
+    text = (
+        f"""tracepoint:syscalls:sys_enter_getppid /pid == {work.pid}/ {{ @n++; if (@n == 10) {{ clear(@m); }} @m = count(); }}"""
+    )
+    session, place = pinned(text, folder)
+    work.go()
+    assert [record.event.kind for record in session.poll(1)] == ["clear"]
+    session.leave()  # as kill -9 would, before anything was done
+    with closing(Session(compiled(text)).adopt(place, place.read())) as session:
+        assert [record.event.kind for record in session.poll(1)] == ["clear"]
+        session.clear("@m")
+        assert not session.done()
+        session.leave()
+    with closing(Session(compiled(text)).adopt(place, place.read())) as session:
+        assert session.poll(0) == []
+        assert "@m" not in cells(session)
+
+
+def test_a_flood_is_read_to_its_end_although_records_wait_to_be_acted_on(folder: Path) -> None:
+    """The kernel wakes nobody for a record that comes while earlier ones are still in the buffer."""
+    work = Workload.start("--getppid", 50_000, "--gap-us", 1)
+    text = f"""tracepoint:syscalls:sys_enter_getppid /pid == {work.pid}/ {{
+        printf("%d\\n", 7); if (pid == 0) {{ clear(@m); }} @m = count();
+    }}"""
+    session, _ = pinned(text, folder)
+    with closing(session), select.epoll() as waiting:
+        assert session.epoll_fd is not None
+        waiting.register(session.epoll_fd, select.EPOLLIN)
+        work.begin()
+        got, more = 0, False
+        while got < 50_000 and (more or waiting.poll(5)):
+            got += len(session.poll(0))
+            more = session.done()
+        assert got + session.counters().lost == 50_000 and session.counters().lost < 1000
+        work.end()
+
+
+def test_a_session_that_was_killed_while_it_ended_is_only_ended(folder: Path) -> None:
+    work = Workload.start("--getppid", 10, linger=True)
+    text = f"""tracepoint:syscalls:sys_enter_getppid /pid == {work.pid}/ {{ @n = count(); }} end {{ @ended = count(); }}"""
+    session, place = pinned(text, folder)
+    mine = pinned_below(folder)
+    work.go()
+    place.end(over=False)
+    session.leave()
+    with closing(Session(compiled(text)).adopt(place, place.read())) as session:
+        assert session.ending and not mine.link & everything().link
+        session.finish()
+        assert (cells(session)["@n"], cells(session)["@ended"]) == (Count(10), Count(1))
+        session.leave()
+    with closing(Session(compiled(text)).adopt(place, place.read())) as session:
+        session.finish()
+        assert cells(session)["@ended"] == Count(1)
+    assert pins(folder) == []
+    work.end()

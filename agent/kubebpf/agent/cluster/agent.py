@@ -27,6 +27,7 @@ from kubebpf.agent.cluster.bpfnode import NodeKeeper
 from kubebpf.agent.cluster.containers import Looked, Request, look
 from kubebpf.agent.cluster.cost import MIB, Budget, CpuLimitError, Statistics
 from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
+from kubebpf.agent.cluster.ended import Ended
 from kubebpf.agent.cluster.known import NAMESPACES, Known, resources
 from kubebpf.agent.cluster.live import Live, Surroundings, attach, close_quietly, leave_quietly, why
 from kubebpf.agent.cluster.objects import Objects, RefusedError, check_allowed, retryable
@@ -35,11 +36,11 @@ from kubebpf.agent.cluster.pinned import Pinned
 from kubebpf.agent.cluster.report import Line, Phase, State
 from kubebpf.agent.cluster.reporting import Reporting
 from kubebpf.agent.cluster.settings import Settings
-from kubebpf.agent.cluster.trace import Trace, Uid
+from kubebpf.agent.cluster.trace import Object, Trace, Uid
 from kubebpf.agent.cluster.trust import Trust, UntrustedError
 from kubebpf.agent.cluster.upload import Upload
 from kubebpf.agent.cluster.watch import Change, Watch
-from kubebpf.agent.cluster.writer import ReportWriter
+from kubebpf.agent.cluster.writer import ReportWriter, Target
 from kubebpf.agent.node.facts import attribution, gather, type_information
 from kubebpf.agent.node.features import BTF, Trying
 from kubebpf.agent.pods.directory import PodDirectory
@@ -70,6 +71,16 @@ class Seen:
     error: Exception | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A report is in the API server."""
+
+    target: Target
+    status: Object
+
+
+Item = Change | Loaded | Seen | Written
+
 # What cost too much once is not tried again, until the trace changes.
 _FINAL = {("Failed", CpuLimitError.reason)}
 
@@ -95,14 +106,16 @@ class Agent:
         self._here = Surroundings(directory, settings.node, settings.files, self._pinned, budget=self._budget, btf=settings.btf)
         self._swept = False
         self._owner = Owner(api, settings.namespace, settings.daemonset)
-        self._writer = ReportWriter(api)
+        self._writer = ReportWriter(api, lambda target, status: self._put(Written(target, status)))
         self._reporting = Reporting(self._known, self._writer, settings.node, settings.namespace, settings.metrics)
         upload = Upload(api, settings.namespace, trying.btf)
         self._keeper = NodeKeeper(api, settings.node, partial(gather, trying), partial(attribution, directory), upload)
+        self._ended = Ended(self._close_live)
         # One: programs are verified one after the other anyhow, and a node has other work to do.
         self._loader = ThreadPoolExecutor(1, "loader")
         self._parts: dict[Uid, Part] = {}
-        self._queue: queue.SimpleQueue[Change | Loaded | Seen] = queue.SimpleQueue()
+        self._unread = set[Uid]()  # have records of which no descriptor tells
+        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._awake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector.register(self._awake, selectors.EVENT_READ)
@@ -121,7 +134,7 @@ class Agent:
         self._stopping = True
         self.wake()
 
-    def _put(self, item: Change | Loaded | Seen) -> None:
+    def _put(self, item: Item) -> None:
         self._queue.put(item)
         self.wake()
 
@@ -151,6 +164,9 @@ class Agent:
                 os.eventfd_read(self._awake)
             else:
                 self._events_of(key.data)
+        unread, self._unread = self._unread, set()
+        for uid in unread & self._parts.keys():
+            self._events_of(self._parts[uid])
         concerned = self._drain()
         self._follow_namespaces()
         self._sync_scopes()
@@ -168,6 +184,8 @@ class Agent:
 
     def _sleep(self) -> float:
         now = time.monotonic()
+        if self._unread:
+            return 0.0
         times = [moment for part in self._parts.values() for moment in self._alarms(part, now)]
         return max(0.0, min(times, default=now + LONGEST_SLEEP) - now)
 
@@ -193,6 +211,8 @@ class Agent:
                     concerned |= self._take_loaded(item)
                 case Seen():
                     self._take_seen(item)
+                case Written(target, status):
+                    self._ended.written(target.trace.uid, status)
                 case change:
                     concerned |= self._known.take(change)
         return concerned
@@ -287,11 +307,12 @@ class Agent:
                 self._complete(part, part.live)
             else:
                 self._drop(part, part.live)
-        elif not part.unpinned:
+        elif not part.unpinned and part.trace.name.uid not in self._ended:
             # An earlier agent may have left it running.
             self._loader.submit(self._pinned.keep_only, part.trace.name.uid)
         part.unpinned = True
         if not keep:
+            self._ended.let_go(part.trace.name.uid)
             part.settled, part.written = None, None
             self._forget(part, gone=reason == "Deleted")
 
@@ -336,6 +357,7 @@ class Agent:
             # What it has printed and nobody has read yet is in no other ring buffer.
             self._print(part, part.live.poll())
             self._drop(part, part.live)
+        self._ended.let_go(part.trace.name.uid)
         part.live, part.settled, part.unpinned, part.looks = live, None, False, 0
         part.backoff.reset()
         took = "took up" if live.adopted else "loaded in {:.1f} ms, attached in {:.1f} ms".format(*(1000 * s for s in live.took))
@@ -349,6 +371,11 @@ class Agent:
         live.sync_scope(self._directory.pods(), self._known.namespaces)
         if live.session.epoll_fd is not None:
             self._selector.register(live.session.epoll_fd, selectors.EVENT_READ, part)
+        if live.session.ending:
+            # An earlier agent was killed while it ended this node's part.
+            self._print(part, live.poll())
+            self._complete(part, live)
+            return
         self._report(part, live, "Attached")
         # The begin programs have run: what they printed, or an exit(), is there.
         self._events_of(part)
@@ -388,6 +415,8 @@ class Agent:
                 self._print(part, lines)
                 if lines:
                     self._reporting.hurry(part)
+                if part.live.done():
+                    self._unread.add(part.trace.name.uid)
                 if part.live.exit_code is not None:
                     self._complete(part, part.live)
 
@@ -401,7 +430,8 @@ class Agent:
         self._report(part, live, "Completed")
         log.info("%s: completed", part.trace.name)
         part.settled = live.identity
-        self._drop(part, live)
+        self._detach(part, live)
+        self._ended.keep(live)
 
     @contextmanager
     def _guard(self, part: Part) -> Iterator[None]:
@@ -422,12 +452,18 @@ class Agent:
         self._reporting.write(part, _idle(live.identity, "Failed", reason, message))
 
     def _drop(self, part: Part, live: Live) -> None:
+        self._detach(part, live)
+        self._close_live(live)
+
+    def _close_live(self, live: Live) -> None:
+        # Closing waits for the kernel's grace periods; nothing of it concerns the loop.
+        close_quietly(live) if self._stopping else self._loader.submit(close_quietly, live)
+
+    def _detach(self, part: Part, live: Live) -> None:
         if live.session.epoll_fd is not None and live.session.epoll_fd in self._selector.get_map():
             self._selector.unregister(live.session.epoll_fd)
         part.live = None
         self._release(live)
-        # Closing waits for the kernel's grace periods; nothing of it concerns the loop.
-        self._loader.submit(close_quietly, live)
 
     def _release(self, live: Live) -> None:
         self._budget.give_back(live.identity.uid)
@@ -481,6 +517,7 @@ class Agent:
 
     def _close(self) -> None:
         gone = self._owner.is_gone()
+        self._stopping = True
         for part in list(self._parts.values()):
             with self._guard(part):
                 if part.live is not None:
@@ -493,16 +530,20 @@ class Agent:
         # The rights to write reports go together with the DaemonSet.
         if not self._writer.close(GONE_WRITES_SECONDS if gone else LAST_WRITES_SECONDS):
             log.warning("some last reports could not be written")
+        self._close_late()
+        self._ended.leave()
         # The eventfd stays open: a watch's thread may still be about to wake a loop that is gone.
         self._selector.close()
         log.info("agent of node %s: stopped", self._settings.node)
 
     def _close_late(self) -> None:
-        """Sessions that were loaded while the agent was already going."""
+        """What came while the agent was already going: sessions that were loaded, reports that were written."""
         while not self._queue.empty():
-            item = self._queue.get()
-            if isinstance(item, Loaded) and item.live is not None:
-                leave_quietly(item.live)
+            match self._queue.get():
+                case Loaded(live=Live() as live):
+                    leave_quietly(live)
+                case Written(target, status):
+                    self._ended.written(target.trace.uid, status)
 
 
 def _idle(identity: Identity, phase: Phase, reason: str, message: str) -> State:

@@ -9,6 +9,7 @@ first after moments, then every few seconds.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from pathlib import Path
 from kubebpf.agent.binaries.roots import root_key
 from kubebpf.agent.pods.cgroups import CgroupId
 from kubebpf.agent.pods.directory import Cgroup, walk
-from kubebpf.agent.session.moving import Moving, RootKey, Search, Unit, search
+from kubebpf.agent.session.moving import Moving, RootKey, Search, search
+from kubebpf.agent.session.placepins import Unit
 from kubebpf.compiler.artifact.manifest import Attach
 
 FIRST_SECONDS, LAST_SECONDS = 0.05, 5.0
@@ -89,12 +91,12 @@ class Followed:
     Args:
         attaches: in user programs.
         mount: of the cgroup hierarchy.
-        due: when to look, seconds, monotonic.
+        due: when to look, seconds, monotonic; never, before it is known which containers are meant.
     """
 
     attaches: tuple[Attach, ...]
     mount: Path
-    due: float = 0.0
+    due: float = math.inf
     _looking: bool = False
     _pause: float = FIRST_SECONDS
     _containers: tuple[Cgroup, ...] = ()
@@ -111,7 +113,7 @@ class Followed:
         """
         before = {cgroup.id for cgroup in self._containers}
         self._containers, self._names = tuple(containers), names
-        if {cgroup.id for cgroup in containers} != before:
+        if {cgroup.id for cgroup in containers} != before or self.due == math.inf:
             self.due, self._pause = time.monotonic(), FIRST_SECONDS
 
     def request(self, moving: Moving) -> Request:

@@ -46,6 +46,7 @@ from kubebpf.compiler.artifact.artifact import Artifact
 
 log = logging.getLogger(__name__)
 
+NAMES_TOLD = "names"  # the note with the names of pods
 NODE_PROCESS = 1  # the node's first: the agent shares its pid namespace
 
 
@@ -65,10 +66,12 @@ class Live:
         self.started_at = datetime.now(UTC)
         self.exit_code: int | None = None
         self.id = uuid.uuid4().hex
-        self.adopted = self.pinned = False
+        self.adopted = False
+        self.pins: Pins | None = None
         self.took = (0.0, 0.0)  # seconds of loading and of attaching
         self.meter: Meter | None = None
         self.unwatched = False  # it has a limit of processor time, and nobody counts that
+        self.identities, self._told = identities, 0
         self._resolver = ClusterResolver(session.manifest, identities)
         # Loading was refused unless this agent and the trace allow unsafe helpers.
         self._lines = Lines(session, self._resolver, identities, allow_unsafe=trace.allow_unsafe, files=files.of(_folder(trace)))
@@ -110,6 +113,9 @@ class Live:
         self.full = False
         for id in sorted(wanted - self._scope):
             self._add(id)
+        for id in wanted:
+            self.identities.cgroup(id)  # their names are needed when they are gone
+        self.keep_names()
 
     # -- probes of user programs in containers
 
@@ -149,6 +155,10 @@ class Live:
         self._resolver.drain()
         return self._take(self.session.poll(0))
 
+    def done(self) -> bool:
+        """The lines that `poll` gave are printed. Whether there are more records already, of which nobody is told."""
+        return self.session.done()
+
     def finish(self) -> list[Line]:
         """Detach and run the end programs; the maps stay readable. The last lines."""
         return self._take(self.session.finish())
@@ -170,7 +180,8 @@ class Live:
             LibbpfError: a map cannot be read.
         """
         self._resolver.settle()
-        counters = self.session.counters()
+        counters, maps = self.session.counters(), map_states(self.session, self._resolver)
+        self.keep_names()
         if phase == "Attached" and not reason:
             reason, message = self._remark()
             if reason == MISSING and self.session.policy == "error":
@@ -185,7 +196,7 @@ class Live:
             probes=self.session.attached if phase == "Attached" else 0,
             started_at=self.started_at,
             exit_code=self.exit_code,
-            maps=map_states(self.session, self._resolver),
+            maps=maps,
             recent=list(self._recent),
             lost=Lost(counters.lost, counters.map_full, self._missed() + counters.stacks),
         )
@@ -233,6 +244,21 @@ class Live:
 
     # -- beyond this process
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it outlives this agent."""
+        return self.pins is not None
+
+    def keep_names(self) -> None:
+        """Leave the next agent the names of pods: it never sees those that are gone."""
+        if self.pins is None or self._told == self.identities.version:
+            return
+        self._told = self.identities.version
+        try:
+            self.pins.tell(NAMES_TOLD, self.identities.rows())
+        except (LibbpfError, OSError) as error:
+            log.warning("%s: names of pods are not pinned: %s", self.trace.name, error)
+
     def pin(self, pinned: Pinned) -> None:
         """Let the session outlive this agent, where that can be."""
         pins = pinned.new(self.identity, self.id)
@@ -240,16 +266,19 @@ class Live:
             return
         try:
             self.session.pin(pins, {"session": self.id, "startedAt": self.started_at.isoformat()})
-            self.pinned = True
+            self.pins = pins
         except LibbpfError as error:
             # Perf events before Linux 5.15 cannot be pinned; those of other programs can.
             log.warning("%s: not pinned: %s; counts start afresh with the next agent", self.trace.name, error)
         except OSError as error:
             pinned.refused(error)
 
-    def know_scope(self) -> None:
-        """After an adoption: what is in the scope already."""
+    def know_before(self, pins: Pins) -> None:
+        """After an adoption: what is in the scope already, and the names of pods that may be gone."""
+        self.adopted, self.pins = True, pins
         self._scope = {CgroupId(id) for id in self.session.scope()} if self.session.manifest.scoped else set()
+        with suppress(ValueError, TypeError):  # damaged
+            self.identities.recall(pins.told(NAMES_TOLD) or ())
 
     def recall(self, recent: Iterable[Line]) -> None:
         """After an adoption: the last lines, as the report has them."""
@@ -323,8 +352,8 @@ def _adopted(trace: Trace, identity: Identity, session: Session, here: Surroundi
     session_id, started_at = str(kept.note["session"]), datetime.fromisoformat(str(kept.note["startedAt"]))
     session.adopt(pins, kept)
     live = Live(trace, identity, session, Identities(here.directory, here.node), here.files)
-    live.id, live.started_at, live.adopted, live.pinned = session_id, started_at, True, True
-    live.know_scope()
+    live.id, live.started_at = session_id, started_at
+    live.know_before(pins)
     live.follow(here.directory)
     return live
 

@@ -138,8 +138,8 @@ class Watch:
                 log.log(logging.WARNING if self._backoff.fresh else logging.DEBUG, "watch of %s: %s", self._resource.name, error)
             except ApiError as error:
                 self._refused(error)
-            except (KeyError, TypeError) as error:
-                # No Kubernetes object: whatever it is, the next list tells the truth.
+            except Exception as error:
+                # No Kubernetes object, or what nobody thought of: the next list tells the truth. A watch never ends by itself.
                 log.exception("watch of %s: %r", self._resource.name, error)
                 self._version = ""
             self._stopped.wait(later(self._backoff.next(), asked))

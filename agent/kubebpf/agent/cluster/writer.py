@@ -81,11 +81,16 @@ class ReportWriter:
 
     Args:
         api: the connection.
-        on_written: told of every write, in the thread.
+        on_written: told of every status that was written, in the thread.
         pace: of this agent.
     """
 
-    def __init__(self, api: Api, on_written: Callable[[Target], None] = lambda target: None, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        on_written: Callable[[Target, Object], None] = lambda target, status: None,
+        pace: Pace | None = None,
+    ) -> None:
         self._api, self._on_written = api, on_written
         self._pace = pace or Pace()
         self._pending: dict[Target, Work] = {}
@@ -155,7 +160,8 @@ class ReportWriter:
                 self._timed(target, work)
                 self._backoff.reset()
                 self._refused.pop(target, None)
-                self._on_written(target)
+                if work.status is not None:
+                    self._on_written(target, work.status)
             except ApiUnavailableError as error:
                 self._again(target, work)
                 level = logging.WARNING if self._backoff.fresh else logging.DEBUG
@@ -163,6 +169,10 @@ class ReportWriter:
                 self._wait(later(self._backoff.next(), error.retry_after))
             except ApiError as error:
                 self._take_refusal(target, work, error)
+            except Exception:
+                # Nobody else writes: whatever is wrong with one report, the others go on.
+                log.exception("report of %s", target.trace)
+                self._wait(self._backoff.next())
 
     def _timed(self, target: Target, work: Work) -> None:
         began = time.monotonic()

@@ -67,6 +67,18 @@ def write_note(path: Path, text: bytes) -> None:
         os.close(fd)
 
 
+def replace_note(path: Path, text: bytes) -> None:
+    """Pin bytes in place of those that are there: whoever reads finds the old ones or the new ones.
+
+    Raises:
+        LibbpfError: as `write_note`.
+    """
+    new = path.with_name(f"{path.name}_new")
+    new.unlink(missing_ok=True)  # of somebody who was killed
+    write_note(new, text)
+    new.replace(path)
+
+
 def read_note(path: Path) -> bytes:
     """Pinned bytes.
 

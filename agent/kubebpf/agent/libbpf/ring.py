@@ -11,6 +11,9 @@ begins with a word for its length and two bits.
 
 Nothing is lost and nothing comes twice when a signal's handler raises in the middle: what was read so far is kept with the
 position behind it, in one assignment, and the kernel is told only what was kept.
+
+The consumer's position is in the buffer's own memory and outlives this process. With `hold` it moves only when `release` says
+that the records were acted on: whoever takes up the buffer of a process that was killed finds those that were not.
 """
 
 from __future__ import annotations
@@ -65,6 +68,29 @@ class RingBuffer:
         self._order = Lock()
         # The position behind what was read, and what was read but not handed out yet.
         self._read: tuple[int, list[bytes]] = (self._consumed[0], [])
+        self._most = 0  # bytes that stay in the buffer after they were read
+        self._size = info.max_entries
+
+    def hold(self, share: float) -> None:
+        """Let records stay in the buffer until `release`.
+
+        Args:
+            share: of the buffer that they may fill; beyond it they are given back when they are read, because a full buffer loses
+                for certain what the end of this process might lose. 0: none stays, 1: all do.
+        """
+        self._most = int(self._size * share)
+        self._give_back()
+
+    def release(self) -> bool:
+        """All records that were handed out have been acted on.
+
+        Returns:
+            whether more are there: nobody is woken for those that came in between.
+        """
+        self._consumed[0] = self._read[0]
+        self._barrier()
+        at = self._read[0]
+        return at < self._produced[0] and not self._words[(at & self._mask) >> 2] & _BUSY
 
     @property
     def epoll_fd(self) -> int:
@@ -84,7 +110,7 @@ class RingBuffer:
 
     def consume(self) -> list[bytes]:
         """Take the records that are there (65536 at most), without waiting and without asking whether anybody was woken."""
-        self._consumed[0] = self._read[0]  # an exception may have come in between
+        self._give_back()  # an exception may have come in between
         while len(self._read[1]) < _BATCH and self._take():
             pass
         end, records = self._read
@@ -108,8 +134,13 @@ class RingBuffer:
         block = self._data[offset : offset + end - start].tobytes()
         self._barrier()
         self._read = end, before + [block[i : i + length] for first, length, stop in runs for i in _starts(first, length, stop)]
-        self._consumed[0] = end
+        self._give_back()
         return True
+
+    def _give_back(self) -> None:
+        """Tell the kernel what was read, unless it may stay."""
+        if not self._most or self._read[0] - self._consumed[0] > self._most:
+            self._consumed[0] = self._read[0]
 
     def _scan(self, start: int) -> tuple[int, list[_Run]]:
         """The position behind the records that are complete, and where they lie behind `start`."""

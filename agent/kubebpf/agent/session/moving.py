@@ -17,6 +17,7 @@ from kubebpf.agent.session.attach import attach_points
 from kubebpf.agent.session.errors import MissingProbeError
 from kubebpf.agent.session.loaded import Loaded
 from kubebpf.agent.session.options import Options
+from kubebpf.agent.session.placepins import PlacePins, Places, Unit
 from kubebpf.agent.session.points import Node, Point, Target
 from kubebpf.compiler.artifact.manifest import NAMES, OPERANDS, SYMBOLS, Attach
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _BARREN = 4096  # files without what is probed that are remembered
 RootKey = tuple[int, int, int]  # of binaries.roots.root_key
-Unit = tuple[int, tuple[int, ...]]  # an attach point's number, and a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,11 @@ def _place(attach: Attach, name: str, target: Target) -> Place:
 
 @dataclass
 class _Attached:
-    """What a unit holds in the kernel."""
+    """What a unit holds in the kernel; `pin` is the number of its pins."""
 
     points: list[Point]
     users: set[RootKey]
+    pin: int | None = None
 
 
 def user_attaches(attaches: Iterable[Attach]) -> list[Attach]:
@@ -144,7 +145,8 @@ def _units(attach: Attach, node: Node, known: frozenset[Unit], barren: frozenset
 
 
 class Moving:
-    """The links of one session that come and go.
+    """The links of one session that come and go. Those that an earlier process pinned are there from the start; which roots have
+    them tells the first search.
 
     `roots` is what each root has, as it was found last; `refused` counts places for which there was no room.
 
@@ -158,11 +160,14 @@ class Moving:
 
     def __init__(self, attaches: Sequence[Attach], loaded: Loaded, options: Options, cookies: Collection[int], most: int) -> None:
         self.attaches, self.roots, self.refused = tuple(attaches), dict[RootKey, Seen](), 0
-        self._loaded, self._options, self._following, self._most = loaded, options, max(cookies, default=-1) + 1, most
-        self._forget_others(cookies)
+        self._loaded, self._options, self._most = loaded, options, most
         self._by_number = {attach.probe: attach for attach in attaches}
         self._attached: dict[Unit, _Attached] = {}
+        self._pins: PlacePins | None = None
         self.barren = frozenset[Unit]()
+        known = {*cookies, *self._take_up()}
+        self._following = max(known, default=-1) + 1
+        self._forget_others(known)
 
     @property
     def known(self) -> frozenset[Unit]:
@@ -191,22 +196,37 @@ class Moving:
         if unit in self._attached:
             self._attached[unit].users.add(key)
         elif places:  # else it was known when the search began, and was left meanwhile: the next search reads it again
-            points = self._attach(self._by_number[unit[0]], places)
-            if points:
-                self._attached[unit] = _Attached(points, {key})
+            done = self._attach(self._by_number[unit[0]], places)
+            if done:
+                pins = self._place_pins()
+                self._attached[unit] = _Attached([point for point, _ in done], {key}, pins.keep(unit, done) if pins else None)
 
-    def _attach(self, attach: Attach, places: Sequence[Place]) -> list[Point]:
+    def _place_pins(self) -> PlacePins | None:
+        """Where links are pinned; the session gets its folder after it was started."""
+        if self._pins is None and self._loaded.pins is not None:
+            self._pins = PlacePins(self._loaded.pins.path, self._by_number)
+        return self._pins
+
+    def _take_up(self) -> Iterator[int]:
+        """What an earlier process pinned; its cookies."""
+        pins = self._place_pins()
+        for number, unit, places in pins.taken_up() if pins else ():
+            self._attached[unit] = _Attached([point for point, _ in places], set(), number)
+            self._loaded.attached += places
+            yield from (point.cookie for point, _ in places)
+
+    def _attach(self, attach: Attach, places: Sequence[Place]) -> Places:
         held = sum(len(attached.points) for attached in self._attached.values())
         if held + len(places) > self._most:
             self.refused += len(places)
             return []
         points = [self._point(attach, place, first=place is places[0]) for place in places]
-        done = list[Point]()
+        done: Places = []
         # Of a program that was taken up from its pin only what this needs is there.
         for point, links in attach_points(cast("Mapping[str, Program]", self._loaded.programs), points, self._options):
             if not isinstance(links, MissingProbeError):
                 self._loaded.attached.append((point, links))
-                done.append(point)
+                done.append((point, links))
         return done
 
     def _point(self, attach: Attach, place: Place, *, first: bool) -> Point:
@@ -233,10 +253,13 @@ class Moving:
                 attached.users.discard(key)
 
     def _release(self) -> None:
-        unused = [unit for unit, attached in self._attached.items() if not attached.users]
-        going = [point for unit in unused for point in self._attached.pop(unit).points]
+        unused = [self._attached.pop(unit) for unit, attached in list(self._attached.items()) if not attached.users]
+        going = [point for attached in unused for point in attached.points]
         if not going:
             return
+        for attached in unused:
+            if self._pins is not None:
+                self._pins.forget(attached.pin)
         numbers = {id(point) for point in going}
         self._loaded.detach_where(lambda point: id(point) in numbers)
         for point in going:

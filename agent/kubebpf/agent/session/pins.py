@@ -25,14 +25,16 @@ from kubebpf.agent.libbpf.errors import LibbpfError
 from kubebpf.agent.libbpf.info import program_info
 from kubebpf.agent.libbpf.link import Link
 from kubebpf.agent.libbpf.map import BpfMap
-from kubebpf.agent.libbpf.pins import opened, pin, read_note, write_note
+from kubebpf.agent.libbpf.pins import opened, pin, read_note, replace_note, write_note
 from kubebpf.agent.libbpf.program import PinnedProgram
 from kubebpf.agent.session.loaded import Loaded
 from kubebpf.agent.session.points import Point
 from kubebpf.compiler.artifact.manifest import LAST_PROCESS, PROCESSES, Manifest
 
-FORMAT = 1
+FORMAT = 2
 NOTE = "note"
+_ENDED = "ended"
+_LINKS = ("link_", "place_")
 _PRIVATE = 0o700
 _ROOMY = 1 << 26  # bytes of a note, unpacked, that are believed
 
@@ -64,8 +66,7 @@ class Kept:
 
     def pack(self) -> bytes:
         """As bytes."""
-        data = {name: getattr(self, name) for name in self.__slots__} | {"format": FORMAT, "note": dict(self.note)}
-        return zlib.compress(json.dumps(data).encode())
+        return packed({name: getattr(self, name) for name in self.__slots__} | {"format": FORMAT, "note": dict(self.note)})
 
     @classmethod
     def unpack(cls, data: bytes) -> Kept:
@@ -75,12 +76,12 @@ class Kept:
             StalePinsError: another version wrote them.
         """
         try:
-            read = json.loads(zlib.decompressobj().decompress(data, _ROOMY))
-            if read.pop("format") != FORMAT:
-                raise StalePinsError("the pins have another format")
+            read = unpacked(data)
+            if (found := read.pop("format")) != FORMAT:
+                raise StalePinsError(f"the pins have the format {found}, of another version of the agent, and not {FORMAT}")
             levels = read.pop("scope_levels")
             return cls(scope_levels=tuple(levels) if levels else None, **read)
-        except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise StalePinsError(f"the note cannot be read: {error!r}") from error
 
     def places(self, manifest: Manifest) -> list[Point]:
@@ -94,6 +95,23 @@ class Kept:
             return [Point(attaches[probe], name, target, cookie) for probe, name, target, cookie in self.points]
         except (KeyError, ValueError) as error:
             raise StalePinsError(f"the note names a probe that the object does not have: {error}") from error
+
+
+def packed(said: object) -> bytes:
+    """JSON values as the bytes of a note."""
+    return zlib.compress(json.dumps(said).encode())
+
+
+def unpacked(data: bytes) -> Any:
+    """The values in a note.
+
+    Raises:
+        StalePinsError: they are damaged.
+    """
+    try:
+        return json.loads(zlib.decompressobj().decompress(data, _ROOMY))
+    except (ValueError, zlib.error) as error:
+        raise StalePinsError(f"the note cannot be read: {error!r}") from error
 
 
 class Pins:
@@ -182,7 +200,10 @@ class Pins:
         clones = [self._program(f"clone_{i}", "clone", number, stack).fd for i, number in enumerate(kept.clones)]
         held = Loaded(programs, maps, [(point, []) for point in kept.places(manifest)], clones, self)
         stack.callback(held.close)
-        self._open_links(kept, held)
+        if self.ended is None:
+            self._open_links(kept, held)
+        else:
+            self._remove_links()
         return held
 
     def _program(self, file: str, name: str, number: int, stack: ExitStack) -> PinnedProgram:
@@ -200,6 +221,47 @@ class Pins:
             links.append(Link.open(path))
             links[-1].pinned = path
             _same(links[-1].info.id, number, point.name)
+
+    def end(self, over: bool) -> None:
+        """Note that the session is ending, before its links go: whoever takes it up only ends it.
+
+        Args:
+            over: the end programs have run as well.
+
+        Raises:
+            LibbpfError, OSError: it cannot be noted.
+        """
+        self.tell(_ENDED, over)
+
+    @property
+    def ended(self) -> bool | None:
+        """What `end` was told; None for a session that runs."""
+        said = self.told(_ENDED)
+        return None if said is None else bool(said)
+
+    def _remove_links(self) -> None:
+        for path in self.path.iterdir():
+            if path.name.startswith(_LINKS):
+                path.unlink(missing_ok=True)
+
+    def tell(self, name: str, said: object) -> None:
+        """Leave a word for whoever takes the session up, in place of an earlier one of this name.
+
+        Args:
+            name: of letters.
+            said: JSON.
+
+        Raises:
+            LibbpfError, OSError: it cannot be kept.
+        """
+        replace_note(self.path / name, packed(said))
+
+    def told(self, name: str) -> Any:
+        """What was left under a name; None when nothing readable was."""
+        try:
+            return unpacked(read_note(self.path / name))
+        except (LibbpfError, StalePinsError):
+            return None
 
     def remove(self) -> None:
         """Remove all of it; what nobody else holds stops. A second call does nothing."""

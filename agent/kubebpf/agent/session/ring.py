@@ -19,6 +19,8 @@ from kubebpf.compiler.artifact.manifest import HEADER_SIZES, Event, Manifest, Ma
 from kubebpf.compiler.artifact.types import DBool, DInt
 
 _CONTEXT = struct.Struct("<IIQQ")
+# What such records ask changes what is counted. exit() has a word of its own, which is not forgotten either (ENDED).
+_EFFECTS = ("clear", "zero", "unwatch")
 _UNKNOWN: tuple[Event | None, int] = (None, 0)
 
 
@@ -104,3 +106,12 @@ def exit_of(record: Record) -> Exit | None:
             return Exit(record.argument(0)[0])
         case other:
             raise ManifestError(f"the code of exit() is no integer but {other}")
+
+
+def held_share(manifest: Manifest) -> float:
+    """How much of the ring buffer of a pinned session records may fill that are read and not yet acted on.
+
+    All of it where a record changes what is counted; else half: a burst of lines then loses none for want of room, but some of
+    them when the agent is killed in that moment.
+    """
+    return 1.0 if any(event.kind in _EFFECTS for event in manifest.events) else 0.5

@@ -46,7 +46,7 @@ from kubebpf.agent.session.moving import Moving, user_attaches
 from kubebpf.agent.session.options import Options, Purpose
 from kubebpf.agent.session.pins import Kept, Pins, StalePinsError, announce_again
 from kubebpf.agent.session.points import Node, Point, Target, number
-from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of
+from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of, held_share
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.decode import Resolver
 from kubebpf.compiler.artifact.manifest import CONSTANTS, ENDED, NAMES, PACKETS, RING, SCOPE, SITES, Attach, MapSchema
@@ -59,7 +59,6 @@ _FIRST = bytes(4)
 _PACKET_PAGES = 64  # of each CPU: 256 KiB
 _GLANCE_S = 0.002  # how long a running iterator may fill the ring buffer before it is looked at
 _ONE = (1).to_bytes(8, "little")
-
 
 _NO_PROBES: dict[Purpose, str] = {
     "run": "No probes attached; use --test to run test probes, --bench to run bench probes.",
@@ -169,6 +168,7 @@ class Session:
             if PACKETS in held.maps:
                 self._receive(held.maps[PACKETS].fd)
             self._loaded = held
+            self._hold()
             self._follow(held)
             announce_again(held.maps)
             self._stack = self._stack.pop_all()
@@ -189,6 +189,19 @@ class Session:
             LibbpfError, OSError: it cannot be pinned; it goes on unpinned.
         """
         pins.keep(self._held(), Kept(self.options.scope_levels, note))
+        self._hold()
+
+    def _hold(self) -> None:
+        """From now on another process may go on where this one is killed: with what this one has not done."""
+        if self._ring is not None:
+            self._ring.hold(held_share(self.manifest))
+
+    def done(self) -> bool:
+        """What `poll` gave has been acted on; another process that takes the session up begins with what was not.
+
+        Returns whether there are more records, for which `epoll_fd` may not become readable.
+        """
+        return self._ring is not None and self._ring.release()
 
     def leave(self) -> None:
         """Release what this process holds. What is pinned goes on; without pins this is `close`."""
@@ -251,15 +264,31 @@ class Session:
         return int.from_bytes(word.lookup(_FIRST) or b"", "little") if word else 0
 
     def finish(self) -> list[Record]:
-        """Detach, run the end programs, take the records that are left.
+        """Detach, run the end programs, take the records that are left. Of a pinned session this is noted, so that
+        another process does the rest if this one is killed; the end programs run a second time only when they were cut short.
 
         Raises:
-            LibbpfError: an end program could not be run.
+            LibbpfError, OSError: an end program could not be run, or nothing be noted.
         """
+        pins = self._held().pins
+        over = pins is not None and bool(pins.ended)
+        if pins is not None and not over:
+            pins.end(over=False)
         self._held().detach()
+        if self._ring is not None:
+            self._ring.hold(0)  # the end programs need the room
         self._drain()
-        self._run("end")
+        if not over:
+            self._run("end")
+            if pins is not None:
+                pins.end(over=True)
         return self._taken()
+
+    @property
+    def ending(self) -> bool:
+        """Whether an earlier process was about to end it: nothing is attached, and only `finish` is left."""
+        pins = self._held().pins
+        return pins is not None and pins.ended is not None
 
     @property
     def epoll_fd(self) -> int | None:
