@@ -16,6 +16,7 @@ from support.controlplane import ControlPlane, KubectlError, Object
 from support.pods import Pods
 from support.processes import eventually
 
+WORK = {"Deployment", "DaemonSet"}
 KINDS = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount", "Deployment", "DaemonSet"}
 
 # "verb resource.group/subresource namespace"; without a namespace: in all of them.
@@ -239,3 +240,26 @@ def _may(cluster: ControlPlane, user: str, question: str) -> bool:
     }
     answer = cluster.api("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
     return bool(answer["status"]["allowed"])
+
+
+def test_metrics_are_served_where_they_are_asked_for() -> None:
+    def served(values: dict[str, Any]) -> set[tuple[str, int]]:
+        pods = [
+            (o["kind"], o["spec"]["template"]["spec"]["containers"][0]) for o in render(30, values=values) if o["kind"] in WORK
+        ]
+        ports = {
+            (kind, port["containerPort"]) for kind, pod in pods for port in pod.get("ports", []) if port["name"] == "metrics"
+        }
+        assert ports == {
+            (kind, int(a.rpartition(":")[2])) for kind, pod in pods for a in pod["args"] if a.startswith("--metrics=")
+        }
+        return ports
+
+    assert not served({})
+    assert served({"metrics.enabled": True, "metrics.port": 9000}) == {("Deployment", 9000), ("DaemonSet", 9000)}
+    (monitor,) = (
+        o for o in render(30, values={"metrics.enabled": True, "metrics.podMonitor": True}) if o["kind"] == "PodMonitor"
+    )
+    chosen = monitor["spec"]["selector"]["matchLabels"].items()
+    labels = [o["spec"]["template"]["metadata"]["labels"] for o in render(30) if o["kind"] in WORK]
+    assert all(chosen <= pod.items() for pod in labels)
