@@ -16,16 +16,17 @@ from support.processes import eventually
 
 
 class Tenant:
-    """A ServiceAccount that may edit traces of its own namespace."""
+    """A ServiceAccount with one of Kubernetes' roles for people in its own namespace."""
 
-    def __init__(self, cluster: ControlPlane, namespace: str, binary: Path | None = None) -> None:
-        """`binary`: another kubectl than the control plane's."""
+    def __init__(self, cluster: ControlPlane, namespace: str, binary: Path | None = None, role: str = "edit") -> None:
+        """`binary`: another kubectl than the control plane's; `role`: view, edit or admin."""
         self.cluster, self.namespace, self.binary = cluster, namespace, binary
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         cluster.api("POST", accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "tenant"}})
-        self.bind("edit", "ClusterRole", "edit")
+        self.bind(role, "ClusterRole", role)
         self.kubeconfig = cluster.service_account_kubeconfig(namespace, "tenant")
-        eventually(lambda: self.can("create", "bpftraces"), what="the chart's rules in the role edit")
+        verb = "get" if role == "view" else "create"
+        eventually(lambda: self.can(verb, "bpftraces"), what=f"the chart's rules in the role {role}")
 
     def bind(self, name: str, kind: str, role: str) -> None:
         who = {"kind": "ServiceAccount", "name": "tenant", "namespace": self.namespace}
