@@ -82,15 +82,16 @@ class AgentProcess(Server):
 class Agents:
     """Agents of made-up nodes on this machine; ended at the end of the block."""
 
-    def __init__(self, cluster: ControlPlane, kubeconfig: Path, namespace: str = SYSTEM) -> None:
-        self.cluster, self.kubeconfig, self.namespace = cluster, kubeconfig, namespace
+    def __init__(self, cluster: ControlPlane, kubeconfig: Path, namespace: str = SYSTEM, more: Sequence[str] = ()) -> None:
+        self.cluster, self.kubeconfig, self.namespace, self.more = cluster, kubeconfig, namespace, more
         self.pins: Path | None = Path("/sys/fs/bpf") / f"kubebpf-test-{secrets.token_hex(4)}"
         self._agents: list[AgentProcess] = []
 
     def start(self, node: str, wrapper: Sequence[str] = (), btf: Path | str = "", more: Sequence[str] = ()) -> AgentProcess:
         """Start one; `wrapper` is a command that runs a command, to take rights away; `btf` stands for its kernel's types; `more`
         are further options."""
-        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper, self.pins or "", self.namespace, btf, more)
+        options = [*self.more, *more]
+        agent = AgentProcess(node, self.kubeconfig, self.cluster.folder, wrapper, self.pins or "", self.namespace, btf, options)
         self._agents.append(agent)
         agent.start()
         return agent

@@ -196,6 +196,7 @@ class Agent:
             yield part.due
             if part.live.followed is not None and (look_at := part.live.followed.alarm) is not None:
                 yield look_at
+            yield part.live.weigh_at
             if part.live.meter is not None:
                 yield part.live.meter.due
             end = ends_at(part.trace, part.live.started_at)
@@ -255,11 +256,12 @@ class Agent:
         self._look(live, now)
         if live.meter is not None and now >= live.meter.due:
             live.look_at_cpu()
+        if now >= live.weigh_at:
+            live.weigh(self._budget)
         end = ends_at(part.trace, live.started_at)
         if end is not None and end <= datetime.now(UTC):
             self._complete(part, live)
         elif now >= part.due:
-            self._budget.take(live.identity.uid, live.memory(self._budget.limit_of(live.identity.uid)))
             if not self._reporting.is_held(part):
                 self._report(part, live, "Attached")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import time
 import uuid
 from collections import deque
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubebpf.agent.cluster.containers import MISSING, Followed, Looked, Request, look
-from kubebpf.agent.cluster.cost import Budget, Meter
+from kubebpf.agent.cluster.cost import WINDOW, Budget, Meter
 from kubebpf.agent.cluster.desired import Identity
 from kubebpf.agent.cluster.identity import Identities
 from kubebpf.agent.cluster.lines import ClusterResolver, Lines
@@ -30,7 +31,7 @@ from kubebpf.agent.cluster.trace import Trace
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.libbpf.library import possible_cpus
 from kubebpf.agent.libbpf.verifier import LACKS, SymbolError, VerifierError
-from kubebpf.agent.output.dispatch import map_states
+from kubebpf.agent.output.dispatch import largest_states
 from kubebpf.agent.output.files import Files
 from kubebpf.agent.pods.cgroups import CgroupId
 from kubebpf.agent.pods.directory import PodDirectory
@@ -70,6 +71,7 @@ class Live:
         self.pins: Pins | None = None
         self.took = (0.0, 0.0)  # seconds of loading and of attaching
         self.meter: Meter | None = None
+        self.weigh_at = 0.0 if any(found.info.grows for found in session.loaded.maps.values()) else math.inf  # monotonic
         self.unwatched = False  # it has a limit of processor time, and nobody counts that
         self.identities, self._told = identities, 0
         self._resolver = ClusterResolver(session.manifest, identities)
@@ -180,7 +182,7 @@ class Live:
             LibbpfError: a map cannot be read.
         """
         self._resolver.settle()
-        counters, maps = self.session.counters(), map_states(self.session, self._resolver)
+        counters, maps = self.session.counters(), largest_states(self.session, self._resolver, self.trace.top)
         self.keep_names()
         if phase == "Attached" and not reason:
             reason, message = self._remark()
@@ -228,6 +230,15 @@ class Live:
         """
         if self.meter is not None:
             self.meter.look(self.session.run_time_ns(), time.monotonic())
+
+    def weigh(self, budget: Budget) -> None:
+        """To be called when its time (`weigh_at`) has come, for maps that take memory as they fill.
+
+        Raises:
+            MemoryLimitError: they have taken too much.
+        """
+        self.weigh_at = time.monotonic() + WINDOW
+        budget.take(self.identity.uid, self.memory(budget.limit_of(self.identity.uid)))
 
     def memory(self, limit: int | None) -> int:
         """The bytes of all maps now.

@@ -46,9 +46,12 @@ class ProgramInfo:
     gpl: bool = True
 
 
+NO_PREALLOC = 1  # BPF_F_NO_PREALLOC
+
+
 @dataclass(frozen=True, slots=True)
 class MapInfo:
-    """A map of the kernel: sizes in bytes, of one CPU's value for per-CPU maps."""
+    """A map of the kernel: sizes in bytes, of one CPU's value for per-CPU maps; `grows`: takes memory for a key when it comes."""
 
     id: int
     name: str
@@ -56,6 +59,7 @@ class MapInfo:
     key_size: int
     value_size: int
     max_entries: int
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def program_info(fd: int) -> ProgramInfo:
 def map_info(fd: int) -> MapInfo:
     """As program_info, of a map."""
     i = _info(fd, "struct bpf_map_info")
-    return MapInfo(i.id, text(i.name), i.type, i.key_size, i.value_size, i.max_entries)
+    return MapInfo(i.id, text(i.name), i.type, i.key_size, i.value_size, i.max_entries, bool(i.map_flags & NO_PREALLOC))
 
 
 def map_memory(fd: int) -> int:

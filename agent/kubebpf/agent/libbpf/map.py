@@ -44,7 +44,7 @@ class Update(IntEnum):
 
 
 _PER_CPU = {MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH}
-_CHUNK_BYTES = 1 << 22
+_CHUNK_BYTES = 1 << 19  # of a batch: what is made of it in Python is ten times as large
 _NO_BATCH = {errno.EINVAL, errno.ENOTSUP, 524}  # 524: the kernel's ENOTSUPP, for map types without batches
 _NO_TAKING = _NO_BATCH
 _RESTARTS = 1000

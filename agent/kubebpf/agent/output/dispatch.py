@@ -15,6 +15,7 @@ from operator import attrgetter
 
 from kubebpf.agent.output.files import ANY, Files, NotKeptError, NotShownError
 from kubebpf.agent.output.joined import join_equal
+from kubebpf.agent.output.largest import largest
 from kubebpf.agent.output.packets import FullError, PacketFile
 from kubebpf.agent.output.writers import Output
 from kubebpf.agent.session.ring import Record
@@ -69,6 +70,11 @@ def map_states(session: Session, resolver: Resolver, unset: bool = False) -> lis
     """All maps of the session, in the order of their names; `unset` as for `map_state`. For a report, equal keys become one."""
     states = [map_state(session, name, resolver, unset) for name in sorted(schema.name for schema in session.manifest.maps)]
     return states if unset else [join_equal(state) for state in states]
+
+
+def largest_states(session: Session, resolver: Resolver, most: int) -> list[MapState]:
+    """All maps of the session, in the order of their names, each with its largest keys; for a report."""
+    return [largest(session, name, resolver, most) for name in sorted(schema.name for schema in session.manifest.maps)]
 
 
 class Dispatcher:

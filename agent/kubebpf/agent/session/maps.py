@@ -53,8 +53,13 @@ def read(schema: MapSchema, source: BpfMap, resolver: Resolver, unset: bool = Fa
     Raises:
         LibbpfError: the map cannot be read.
     """
-    rows = [row for chunk in source.chunks() for row in _rows(schema, source, chunk, resolver, unset)]
-    return MapState(schema, rows)
+    return MapState(schema, list(rows(schema, source, resolver, unset)))
+
+
+def rows(schema: MapSchema, source: BpfMap, resolver: Resolver, unset: bool = False) -> Iterator[tuple[bytes, Cell]]:
+    """As `read`, row by row: only a piece of the map is in memory at a time."""
+    for chunk in source.chunks():
+        yield from _rows(schema, source, chunk, resolver, unset)
 
 
 def drain(schema: MapSchema, source: BpfMap, resolver: Resolver, unset: bool = False) -> MapState:

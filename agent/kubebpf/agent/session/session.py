@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -53,6 +53,7 @@ from kubebpf.compiler.artifact.manifest import CONSTANTS, ENDED, NAMES, PACKETS,
 
 if TYPE_CHECKING:
     from kubebpf.agent.session.maps import MapState
+    from kubebpf.compiler.artifact.cells import Cell
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FIRST = bytes(4)
@@ -371,28 +372,35 @@ class Session:
         # numpy is for programs with maps.
         from kubebpf.agent.session import maps as map_state
 
-        schema = self._schema(name)
+        schema = self.schema(name)
         return map_state.read(schema, self._held().maps[schema.symbol], resolver, unset)
+
+    def rows(self, name: str, resolver: Resolver) -> Iterator[tuple[bytes, Cell]]:
+        """As `read`, row by row: only a piece of the map is in memory at a time."""
+        from kubebpf.agent.session import maps as map_state
+
+        schema = self.schema(name)
+        return map_state.rows(schema, self._held().maps[schema.symbol], resolver)
 
     def drain(self, name: str, resolver: Resolver, unset: bool = False) -> MapState:
         """As `read` and `clear`, without losing what is counted between the two; see `maps.drain`."""
         from kubebpf.agent.session import maps as map_state
 
-        schema = self._schema(name)
+        schema = self.schema(name)
         return map_state.drain(schema, self._held().maps[schema.symbol], resolver, unset)
 
     def clear(self, name: str) -> None:
         """Empty a map, as clear() does."""
         from kubebpf.agent.session import maps as map_state
 
-        schema = self._schema(name)
+        schema = self.schema(name)
         map_state.clear(schema, self._held().maps[schema.symbol])
 
     def zero(self, name: str) -> None:
         """Set a map's values to zero and keep its keys, as zero() does."""
         from kubebpf.agent.session import maps as map_state
 
-        schema = self._schema(name)
+        schema = self.schema(name)
         map_state.zero(schema, self._held().maps[schema.symbol])
 
     def unwatch(self, address: int) -> None:
@@ -444,7 +452,8 @@ class Session:
             raise ValueError("the session is not open")
         return self._loaded
 
-    def _schema(self, name: str) -> MapSchema:
+    def schema(self, name: str) -> MapSchema:
+        """What the manifest says of a map. Raises KeyError when the text has none of this name."""
         for schema in self.manifest.maps:
             if schema.name == name:
                 return schema

@@ -20,7 +20,7 @@ def ordered(state: MapState, top: int = 0) -> list[Entry]:
         state: a map.
         top: only the last so many; 0 takes all. A time series is never cut (as upstream).
     """
-    entries = sorted(state.entries, key=_entry_rank)
+    entries = sorted(state.entries, key=entry_rank)
     return entries[-top:] if top and state.kind != "tseries" else entries
 
 
@@ -36,11 +36,13 @@ def average(cell: Average) -> int:
     return divide(cell.total, cell.count) if cell.count else 0
 
 
-def _entry_rank(entry: Entry) -> tuple[Any, ...]:
-    return _weight(entry.cell), tuple(rank(value) for value in entry.key), getattr(entry.cell, "node", "")
+def entry_rank(entry: Entry) -> tuple[Any, ...]:
+    """What entries are sorted by; the first member is the weight of the cell."""
+    return weight(entry.cell), tuple(rank(value) for value in entry.key), getattr(entry.cell, "node", "")
 
 
-def _weight(cell: Cell) -> int:
+def weight(cell: Cell) -> int:
+    """What a cell is sorted by."""
     match cell:
         case Count(number) | Sum(number) | Extreme(_, number):
             return number
