@@ -68,7 +68,8 @@ def _large(kind: str, n: int) -> list[Cell]:
 
 
 MAPS = """config = { max_map_keys = 500000 }
-tracepoint:syscalls:sys_enter_getppid { @n[1] = count(); @s["x"] = sum(1); @h[1] = hist(1); @one = count(); @last[tid, pid] = 1; }"""
+tracepoint:syscalls:sys_enter_getppid { @n[1] = count(); @s["x"] = sum(1); @h[1] = hist(1); @one = count();
+    @last[tid, pid] = 1; }"""
 
 
 @pytest.mark.kernel

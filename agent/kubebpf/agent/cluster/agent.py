@@ -261,9 +261,8 @@ class Agent:
         end = ends_at(part.trace, live.started_at)
         if end is not None and end <= datetime.now(UTC):
             self._complete(part, live)
-        elif now >= part.due:
-            if not self._reporting.is_held(part):
-                self._report(part, live, "Attached")
+        elif now >= part.due and not self._reporting.is_held(part):
+            self._report(part, live, "Attached")
 
     # -- from the wish to the deed
 
