@@ -19,7 +19,7 @@ import pytest
 
 from support.chart import System
 from support.controlplane import ApiError, ControlPlane, KubectlError, Object
-from support.kernels import RENAMED, VMLINUX, renamed_kernel
+from support.doctored import Doctored
 from support.operators import GROUP, OperatorProcess, TestTrace
 from support.processes import eventually
 from support.traces import scalar_count
@@ -27,6 +27,7 @@ from support.webhooks import manifest, serving
 
 PIECE = 300_000  # bytes: several pieces, as with larger kernels
 GETPPID = "tracepoint:syscalls:sys_enter_getppid"
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
 SYSTEM = f"{GROUP}/namespaces/kubebpf-system"
 
 
@@ -42,9 +43,10 @@ class Nodes:
         self.label = f"kernels-{secrets.token_hex(4)}"
         self.own = digest_of(VMLINUX.read_bytes())
         # A kernel of this test's own, so that no other test's pieces are there.
-        self.member = f"mine_{secrets.token_hex(2)}a"
-        assert len(self.member) == len(RENAMED)
-        self.types = renamed_kernel(self.member)
+        self.member = f"mine_{secrets.token_hex(4)}"
+        kernel = Doctored.of_this_kernel()
+        kernel.rename_member("task_struct", "start_time", self.member)
+        self.types = kernel.build()
         self.other = digest_of(self.types)
 
     def add(self, letter: str, btf: str) -> str:
@@ -195,7 +197,9 @@ def _gone(nodes: Nodes, variant: Object, system: System) -> bool:
 
 def test_a_node_that_cannot_run_the_object_gets_its_own(nodes: Nodes) -> None:
     # A kernel where a struct on the way has another name: both take the program, and make different objects of it.
-    types = renamed_kernel("mm_strike", "mm_struct", nodes.types)
+    kernel = Doctored(nodes.types)
+    kernel.rename("struct", "mm_struct", "mm_of_task")
+    types = kernel.build()
     other = digest_of(types)
     here, there = nodes.add("a", nodes.own), nodes.add("b", other)
     trace = nodes.trace("t", f'{GETPPID} {{ @ = count(); if (curtask.mm.mmap_base == 1) {{ printf("{nodes.label}"); }} }}')

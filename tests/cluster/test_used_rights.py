@@ -15,6 +15,7 @@ from support.agents import GROUP, SYSTEM, Agents
 from support.audit import requests, unused
 from support.chart import System, render
 from support.controlplane import ApiError, ControlPlane
+from support.doctored import Doctored
 from support.operators import OperatorProcess, TestTrace
 from support.pods import Pods
 from support.processes import eventually
@@ -42,7 +43,7 @@ def test_no_right_is_left_over(cluster: ControlPlane, system: System, pods: Pods
         _a_trace_lives(world)
         _turns_run_and_end(world)
         _unsafe_is_asked_for(world)
-        _types_are_asked_for(world)
+        _types_are_asked_for(world, tmp_path)
         _a_late_report_goes(world)
         eventually(lambda: _all_gone(cluster), timeout=60, what="no trace, no report, no object")
     # Some API servers log a watch only when it has ended.
@@ -135,14 +136,35 @@ def _unsafe_is_asked_for(world: World) -> None:
     world.cluster.kubectl("delete", "bpftraces.kubebpf.dev", "unsafe", "-n", world.namespace)
 
 
-def _types_are_asked_for(world: World) -> None:
-    """Type information is uploaded."""
-    path = f"{GROUP}/bpfnodes/{world.a}"
-    digest = eventually(lambda: world.cluster.api("GET", path)["status"]["btf"]["digest"], what="a BpfNode")
-    world.cluster.api("PATCH", path, {"spec": {"uploadBTF": digest}})
+def _types_are_asked_for(world: World, folder: Path) -> None:
+    """A node with another kernel comes and goes: asked for its types, compiled for, and its pieces removed."""
+    other = Doctored.of_this_kernel()
+    other.rename_member("task_struct", "start_time", "born")
+    types = folder / "other.btf"
+    types.write_bytes(other.build())
+    node = world.node("d")
+    agent = world.agents_started.start(node, btf=types)
+    path = f"{GROUP}/bpfnodes/{node}"
+    digest = eventually(lambda: _exists(world.cluster, path) and _btf(world.cluster, path), what="a BpfNode")
+    trace = world.trace("newer", "tracepoint:syscalls:sys_enter_getppid { @ = max(curtask.born); }")
+    trace.condition("Compiled", "True", timeout=60)
+    assert [variant["btf"] for variant in trace.status()["variants"]] == [digest]
+    eventually(lambda: not _asked(world.cluster, path), timeout=30, what="nothing asked any more")
+    trace.delete()
+    agent.stop()
+    world.cluster.api("DELETE", f"/api/v1/nodes/{node}")
+    world.cluster.api("DELETE", path)
     chunks = f"{GROUP}/namespaces/{SYSTEM}/btfchunks"
-    eventually(lambda: world.cluster.api("GET", chunks)["items"], timeout=30, what="a piece of type information")
-    world.cluster.api("PATCH", path, {"spec": {"uploadBTF": None}})
+    eventually(lambda: not world.cluster.api("GET", chunks)["items"], timeout=60, what="the pieces removed")
+
+
+def _btf(cluster: ControlPlane, path: str) -> str:
+    found: str = (cluster.api("GET", path).get("status") or {}).get("btf", {}).get("digest", "")
+    return found
+
+
+def _asked(cluster: ControlPlane, path: str) -> bool:
+    return bool((cluster.api("GET", path).get("spec") or {}).get("uploadBTF"))
 
 
 def _a_late_report_goes(world: World) -> None:

@@ -102,7 +102,16 @@ def by_container(maps: dict[str, Object]) -> dict[tuple[str, str, str, str], int
 class World:
     """Two nodes with agents, a pod on each with two containers, and pods that are not to be counted."""
 
-    def __init__(self, cluster: ControlPlane, pods: Pods, agents: Agents, namespace: str, operator: OperatorProcess) -> None:
+    def __init__(
+        self,
+        cluster: ControlPlane,
+        pods: Pods,
+        agents: Agents,
+        namespace: str,
+        operator: OperatorProcess,
+        btf_of_b: Path | str = "",
+    ) -> None:
+        """`btf_of_b` stands for the types of node b's kernel."""
         self.cluster, self.pods, self.namespace, self.operator = cluster, pods, namespace, operator
         self.fleet = f"fleet-{secrets.token_hex(4)}"
         self.target = {"nodeSelector": {"fleet": self.fleet}}
@@ -111,7 +120,7 @@ class World:
         self.pod_a = pods.create("api-0", namespace=namespace, node=self.a, containers=["app", "proxy"])
         self.pod_b = pods.create("api-1", namespace=namespace, node=self.b, driver="cgroupfs", runtime="cri-o", qos="guaranteed")
         self.foreign = pods.create("foreign", namespace=f"{namespace}-other", node=self.a)
-        self.agents = [agents.start(self.a), agents.start(self.b)]
+        self.agents = [agents.start(self.a), agents.start(self.b, btf=btf_of_b)]
 
     def node(self, letter: str) -> str:
         return self.pods.node(f"{self.fleet}-{letter}", {"fleet": self.fleet})

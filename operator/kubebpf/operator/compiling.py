@@ -25,7 +25,7 @@ from kubebpf.operator.config import Config
 from kubebpf.operator.model import Json
 from kubebpf.operator.outcome import USELESS, Refused
 from kubebpf.operator.telemetry import COMPILATIONS, COMPILE_SECONDS
-from kubebpf.operator.views import Views
+from kubebpf.operator.views import PAUSE, Views
 from kubebpf.operator.worker import Request, UnusableError, Worker, WorkerError
 
 logger = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ class Compiler:
             logger.warning("the types of the kernel %s: %s", request.view or "of the operator", error)
             if error.spoilt:
                 self._views.reject(request.view, str(error))
-            return Refused(USELESS, str(error)), RETRY_AFTER
+            return Refused(USELESS, str(error)), PAUSE if error.spoilt else RETRY_AFTER
         except (WorkerError, OSError) as error:
             logger.warning("compiling: %s", error)
             return Refused("CompilerLimit", str(error)), RETRY_AFTER

@@ -28,7 +28,7 @@ LZMA_MEMORY = 128 << 20  # bytes that unpacking may take: xz -9 wants 65 MiB
 MOST_FILES = 16
 MOST_BYTES = 64 << 20  # of all files together
 
-PAUSE = 300.0  # seconds before an upload that was no good is asked for again
+PAUSE = 60.0  # seconds before an upload that was no good is asked for again
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
