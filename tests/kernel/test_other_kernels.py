@@ -7,6 +7,8 @@ with.
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from support.programs import compiled, running
 pytestmark = pytest.mark.kernel
 
 THERE = "in the kernel that the program was compiled for"
+KUBEBPF = (sys.executable, "-c", "from kubebpf.cli.main import main; main()")
 Change = Callable[[Doctored], None]
 SWITCH = "tracepoint:sched:sched_switch { @[args.next_pid] = count(); }"
 STATE = "tracepoint:sock:inet_sock_set_state /args.newstate == TCP_CLOSE/ { @ = count(); }"
@@ -232,6 +235,16 @@ def test_what_the_node_lacks_beside_types(tmp_path: Path) -> None:
 def test_a_symbol_that_is_not_there(program: str, name: bytes, other: bytes, message: str) -> None:
     elf = compiled(f"begin {{ {program} }}").elf.replace(name, other)
     assert tried(Artifact.read(elf), Path("/sys/kernel/btf/vmlinux")) == ("KernelSymbolMissing", message)
+
+
+def test_an_object_of_another_kernel_in_the_local_mode(here: Doctored, tmp_path: Path) -> None:
+    view = KernelView.from_file(other(here, _moved, tmp_path))
+    (tmp_path / "whole.o").write_bytes(compiled("begin { print(*curtask.nsproxy); }", view).elf)
+    done = subprocess.run([*KUBEBPF, "run", tmp_path / "whole.o"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and not done.stdout
+    first, hint = done.stderr.splitlines()
+    assert first.startswith("ERROR: struct nsproxy: mnt_ns lies at byte 24 here, and at byte 32 in the kernel that")
+    assert hint == "HINT: kubebpf compile makes an object for this kernel here, or elsewhere with --btf"
 
 
 def test_this_kernel_is_its_own(here: Doctored) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from kubebpf.agent.libbpf.errors import LibbpfError, LibbpfMissingError
 from kubebpf.agent.output.writers import JsonOutput, Output, Streams, TextOutput, place_text, underlined
-from kubebpf.agent.session.errors import AttachError, FactError, MissingProbeError, SessionError
+from kubebpf.agent.session.errors import AttachError, FactError, KernelFieldError, MissingProbeError, SessionError
 from kubebpf.agent.session.options import Options, Purpose
 from kubebpf.agent.session.session import Session
 from kubebpf.cli.child import Child
@@ -104,6 +104,10 @@ def explained(verbose: bool = False, program: Program | None = None) -> Iterator
         raise UserError(f"ERROR: {error}{log}" + ("" if log else _more(error))) from error
     except FactError as error:
         raise _fact_missing(error, program) from error
+    except KernelFieldError as error:
+        raise error_line(
+            f"{error}\nHINT: kubebpf compile makes an object for this kernel here, or elsewhere with --btf"
+        ) from error
     except (SessionError, LibbpfMissingError, ManifestError) as error:
         raise error_line(error) from error
 
