@@ -12,7 +12,7 @@ from support.programs import checked, compiled
 from support.smallkernel import small_kernel
 
 Shown = dict[str, tuple[int | None, list[tuple[str, int | None, int | None]]]]
-ENTITY = (16, [("weight", 0, 64), ("vruntime", 64, 64)])
+ENTITY: tuple[int | None, list[tuple[str, int | None, int | None]]] = (16, [("weight", 0, 64), ("vruntime", 64, 64)])
 TASK = "struct task_struct"
 
 
