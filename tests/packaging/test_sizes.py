@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LINES, FUNCTION = 500, 60
 # Larger ones, with what they may have: nothing is added to them, and nothing to this list without a reason.
 LARGER = {
-    "agent/kubebpf/agent/cluster/agent.py": 600,  # the loop and what it decides, in its order
+    "agent/kubebpf/agent/cluster/agent.py": 580,  # the loop and what it decides, in its order
     "agent/kubebpf/agent/session/session.py": 600,  # the life of a session, in its order
     "compiler/kubebpf/compiler/complaints/typing.py": 550,  # one dataclass after the other
     "compiler/kubebpf/compiler/syntax/tree.py": 550,  # likewise

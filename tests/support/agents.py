@@ -100,12 +100,16 @@ class Agents:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        ended = {agent.node: agent.ended_by_itself for agent in self._agents if agent.ended_by_itself is not None}
         for agent in self._agents:
             agent.stop()
             # Shown by pytest beside a failure.
             print(f"-- {agent.node}:\n{agent.tail(60)}")
         if self.pins is not None:
             remove_pins(self.pins)
+        # Whatever happens to an API server, an agent goes on. Where a test has failed already, this is said beside it.
+        print(f"ended by themselves: {ended}" if ended else "")
+        assert not ended or kind is not None, f"agents have ended by themselves: {ended}"
 
 
 def remove_pins(folder: Path) -> None:

@@ -34,6 +34,7 @@ class Server:
         self.log = log
         self.env = env
         self._process: subprocess.Popen[bytes] | None = None
+        self._told = False  # to end
 
     @property
     def name(self) -> str:
@@ -53,6 +54,7 @@ class Server:
         """Start unless it runs. From the main thread: the kernel ends the program with the thread that started it."""
         if self.running:
             return
+        self._told = False
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.argv,
@@ -65,6 +67,7 @@ class Server:
 
     def signal(self, number: signal.Signals) -> None:
         if self._process is not None and self.running:
+            self._told |= number in (signal.SIGTERM, signal.SIGKILL)
             self._process.send_signal(number)
 
     def stop(self, grace: float = 10.0) -> int | None:
@@ -82,10 +85,15 @@ class Server:
         self.signal(signal.SIGKILL)
         return self._process.wait() if self._process is not None else None
 
+    @property
+    def ended_by_itself(self) -> int | None:
+        """The exit status of one that nobody has told to end."""
+        return None if self._process is None or self._told else self._process.poll()
+
     def check(self) -> None:
         """Raise with the end of the log if the program has ended by itself."""
         if not self.running:
-            raise ServerDiedError(f"{self.name} ended by itself:\n{self.tail()}")
+            raise ServerDiedError(f"{self.name} ended by itself ({self.ended_by_itself}):\n{self.tail()}")
 
     def tail(self, lines: int = 15) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""

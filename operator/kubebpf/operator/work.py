@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 BACKOFF = (0.5, 60.0)  # seconds: the first delay after an error, and the longest
 SPACING = 0.05  # seconds between two looks at a key, so that a burst of events is one look
 SHARE = 4.0  # a look that took d seconds is not repeated before SHARE * d: big merges must not keep the loop busy
+LONGEST = 10.0  # seconds; but no longer than this: a look that hung through an outage says nothing about the next one
 
 
 class Bucket:
@@ -120,7 +121,7 @@ class Queue:
             again = self._backoff(key, error)
         ended = time.monotonic()
         LOOKS.observe(ended - began)
-        self._not_before[key] = ended + max(SPACING, SHARE * (ended - began) if again is None else SPACING)
+        self._not_before[key] = ended + max(SPACING, min(SHARE * (ended - began), LONGEST) if again is None else SPACING)
         if again is not None:
             self.mark(key, again)
 

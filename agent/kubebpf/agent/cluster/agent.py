@@ -47,6 +47,7 @@ from kubebpf.agent.pods.directory import PodDirectory
 
 log = logging.getLogger(__name__)
 
+MOST_FAILURES, AFTER_FAILURE_SECONDS = 10, 0.5
 LAST_WRITES_SECONDS, GONE_WRITES_SECONDS = 10.0, 2.0
 # An event may come once in a while that no timer announced; nothing waits longer than this.
 LONGEST_SLEEP = 60.0
@@ -121,7 +122,7 @@ class Agent:
         self._selector.register(self._awake, selectors.EVENT_READ)
         self._scopes_of = (-1, -1)
         self._namespaces: Watch | None = None
-        self._stopping = False
+        self._stopping, self._failures = False, 0
 
     # -- from other threads
 
@@ -151,12 +152,24 @@ class Agent:
         log.info("agent of node %s: started", self._settings.node)
         try:
             while not self._stopping:
-                self._step()
+                self._survive_step()
         finally:
             for watch in (*watches, *filter(None, [self._namespaces])):
                 watch.stop()
             self._keeper.stop()
             self._close()
+
+    def _survive_step(self) -> None:
+        """What nobody thought of is told, and the agent goes on; when it happens again and again, another process is to try."""
+        try:
+            self._step()
+            self._failures = 0
+        except Exception:
+            self._failures += 1
+            if self._failures >= MOST_FAILURES:
+                raise
+            log.exception("going on")
+            time.sleep(AFTER_FAILURE_SECONDS)
 
     def _step(self) -> None:
         for key, _ in self._selector.select(self._sleep()):
@@ -215,7 +228,10 @@ class Agent:
                 case Written(target, status):
                     self._ended.written(target.trace.uid, status)
                 case change:
-                    concerned |= self._known.take(change)
+                    try:
+                        concerned |= self._known.take(change)
+                    except (KeyError, TypeError, ValueError, AttributeError):
+                        log.exception("%s: an object that cannot be read", change.resource)
         return concerned
 
     def _tick(self) -> None:

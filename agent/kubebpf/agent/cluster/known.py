@@ -141,9 +141,10 @@ class Known:
     def _take_pod(self, change: Change) -> set[Uid]:
         match change:
             case Listed(objects=objects):
-                self._directory.replace_pods(map(Pod.from_object, objects))
+                self._directory.replace_pods(_pods(objects))
             case Changed(object=obj):
-                self._directory.put(Pod.from_object(obj))
+                for pod in _pods([obj]):
+                    self._directory.put(pod)
             case Removed(object=obj):
                 self._directory.remove(obj["metadata"]["uid"])
         return set()
@@ -203,6 +204,14 @@ def _name_and_labels(obj: Object) -> tuple[str, dict[str, str]]:
 
 def _trace_uid(report: Object) -> Uid:
     return Uid(((report.get("spec") or {}).get("trace") or {}).get("uid", ""))
+
+
+def _pods(objects: Iterable[Object]) -> Iterable[Pod]:
+    for obj in objects:
+        try:
+            yield Pod.from_object(obj)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            log.error("a pod cannot be read and is left alone: %r", error)
 
 
 def _traces(objects: Iterable[Object], kind: str, btf: str) -> Iterable[Trace]:

@@ -25,6 +25,8 @@ AT_ONCE = 1.0
 CALM_SLOTS = 2.0
 # After a write that took d seconds ordinary reports wait this times d: an API server that is slow gets less, whatever the reason.
 PATIENCE = 4.0
+# But never longer: a request that hung through an outage says nothing about the server that is back.
+LONGEST_CALM = 10.0
 
 
 def slot_seconds(nodes: int, writes: int = 1, writes_per_second: float = WRITES_PER_SECOND) -> float:
@@ -82,7 +84,7 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         """Note how long a write took, or how long nobody answered."""
-        self._calm = max(self._calm, self._clock() + PATIENCE * seconds)
+        self._calm = max(self._calm, self._clock() + min(PATIENCE * seconds, LONGEST_CALM))
 
     def held(self) -> float:
         """Seconds for which ordinary reports stand back."""

@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # Covers what inotify cannot promise: a full queue, and fs.inotify.max_user_watches.
 RESCAN_SECONDS = 60.0
+AFTER_FAILURE_SECONDS = 1.0
 _MASK = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.ONLYDIR
 _APPEARS = flags.CREATE | flags.MOVED_TO
 
@@ -66,8 +68,13 @@ class CgroupWatcher:
             if self._stop_read in ready:
                 return
             before = self._directory.version
-            self._handle(self._inotify.read(timeout=0)) if ready else self._rescan()
-            self._directory.prune()
+            try:
+                self._handle(self._inotify.read(timeout=0)) if ready else self._rescan()
+                self._directory.prune()
+            except OSError:
+                # The next event, or the next reading of the whole tree, finds what is missing now.
+                log.exception("cgroups")
+                time.sleep(AFTER_FAILURE_SECONDS)
             if self._directory.version != before:
                 self._on_change()
 
