@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import kopf
 import pytest
+from kopf._cogs.aiokits import aiotoggles
 
 from kubebpf.operator import framework
 
@@ -39,3 +41,33 @@ def test_other_records_pass() -> None:
     told: list[str] = []
     record = logging.LogRecord("kopf", logging.ERROR, "", 0, "something", None, None)
     assert framework.GaveUp(told.append).filter(record) and not told
+
+
+def test_objects_that_wait_for_an_index_are_woken_once() -> None:
+    """Each of kopf's objects waits until all are indexed; a thousand of them are no million of wake-ups."""
+    framework.wake_less()
+    asked = 0
+
+    def every(states: Iterable[bool]) -> bool:
+        nonlocal asked
+        asked += 1
+        return all(states)
+
+    async def index(toggles: aiotoggles.ToggleSet, toggle: aiotoggles.Toggle) -> None:
+        await toggles.drop_toggle(toggle)
+        await toggles.wait_for(True)
+
+    async def main() -> None:
+        toggles = aiotoggles.ToggleSet(every)
+        listing = await toggles.make_toggle()
+        tasks = []
+        for _ in range(1000):
+            tasks.append(asyncio.create_task(index(toggles, await toggles.make_toggle())))
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in tasks)
+        await toggles.drop_toggle(listing)
+        await asyncio.wait_for(asyncio.gather(*tasks), 20)
+        assert toggles.is_on()
+
+    asyncio.run(main())
+    assert asked < 20_000

@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 COMPONENT = "kubebpf-operator"
 NOTE_LIMIT = 1000  # bytes; the API server takes 1024
 BURST, PERIOD = 25, 300.0
-RECENT = timedelta(minutes=10)  # older happenings are not told again after a restart: their Events may have expired
+# Older happenings are not told again after a restart: they were told a second later at most, unless the operator ended just then.
+RECENT = timedelta(minutes=2)
 SYSTEM_EVENTS = "default"  # where Events of cluster-scoped objects live
 
 
