@@ -104,6 +104,18 @@ REFUSED: dict[str, tuple[str, Change, str, str]] = {
         "KernelFieldMissing",
         "this kernel has no argument prev in event sched_switch",
     ),
+    "argument of a function": (
+        "fentry:vfs_read { @[args.count] = count(); }",
+        lambda d: d.rename_parameter("count", "number"),
+        "KernelFieldMissing",
+        "this kernel has no argument count in function vfs_read",
+    ),
+    "record of a tracepoint": (
+        SWITCH,
+        lambda d: d.move("trace_event_raw_sched_switch", "next_comm", 8),
+        "KernelLayoutDiffers",
+        "tracepoint sched:sched_switch has another record here: next_pid is not where struct trace_event_raw_sched_switch has it",
+    ),
     "size of what is read": (
         "begin { print(curtask.comm); }",
         lambda d: d.resize_array("task_struct", "comm", 32),

@@ -49,6 +49,10 @@ CASES: dict[str, tuple[str, Shown]] = {
         {"struct sched_entity": (None, [("weight", None, 64)])},
     ),
     "but not that of a step": ("begin { $p = (struct sched_entity *)0; $p++; }", {"struct sched_entity": (16, [])}),
+    "a size that is not": (
+        "begin { print(sizeof(curtask.comm)); print(sizeof(*curtask)); }",
+        {TASK: (None, [("comm", None, 128)])},
+    ),
     "sizes are relocated, if there is the struct": ("begin { print(sizeof(struct task_struct)); }", {TASK: (None, [])}),
     "so are places": (
         "begin { print(offsetof(struct task_struct, se.weight)); }",

@@ -132,16 +132,31 @@ def _arguments(what: str, layout: Layout, here: dict[str, int]) -> Iterator[Diff
             yield KernelLayoutError(f"{what}: {part.name} is argument {here[part.name]} here, and {part.at} {_THERE}")
 
 
+def _record(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
+    """Whether the event still has the record that its name was found for; where there is no tracefs, it is believed."""
+    event, _, struct = layout.name.partition("=")
+    here, found = _format(event, node), composite(types, "struct", struct)
+    for field, _, member in (part.name.partition("=") for part in layout.parts):
+        place = found.part(member) if found and here else None
+        if place is not None and (field not in here or here[field].at != place.at):
+            yield KernelLayoutError(f"tracepoint {event} has another record here: {field} is not where struct {struct} has it")
+
+
+def _format(event: str, node: Node) -> dict[str, Place]:
+    """The fields of a tracepoint as tracefs has them; none where there is none."""
+    declared = fields(node.tracefs / "events" / event.replace(":", "/", 1) / "format")
+    numbers = {name: dict(_NUMBER.findall(" ".join(where))) for name, (_, _, where) in declared.items()}
+    return {name: Place(int(found["offset"]) * 8, int(found["size"]) * 8) for name, found in numbers.items()}
+
+
 def _tracepoint(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
     """A record that BTF does not know: what tracefs says."""
-    category, _, event = layout.name.partition(":")
-    here = fields(node.tracefs / "events" / category / event / "format")
+    here = _format(layout.name, node)
     for part in layout.parts if here else ():
         if part.name not in here:
             yield KernelFieldError(f"this kernel has no field {part.name} in tracepoint {layout.name}")
-            continue
-        numbers = {name: int(value) * 8 for name, value in _NUMBER.findall(" ".join(here[part.name][2]))}
-        yield from _place(f"tracepoint {layout.name}: {part.name}", part, Place(numbers["offset"], numbers["size"]))
+        else:
+            yield from _place(f"tracepoint {layout.name}: {part.name}", part, here[part.name])
 
 
 _CHECKS: dict[str, Callable[[Layout, KernelTypes, Node], Iterator[Difference]]] = {
@@ -153,4 +168,5 @@ _CHECKS: dict[str, Callable[[Layout, KernelTypes, Node], Iterator[Difference]]] 
     "function": _function,
     "rawtracepoint": _raw_tracepoint,
     "tracepoint": _tracepoint,
+    "record": _record,
 }

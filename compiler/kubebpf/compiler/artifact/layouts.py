@@ -21,7 +21,7 @@ class Part:
     """One member, constant or parameter.
 
     Args:
-        name: of a member in an unnamed struct that has a name: `outer.inner`.
+        name: of a member in an unnamed struct that has a name: `outer.inner`; of a record's `field=member`.
         at: of a member, bits from the start; of a constant, its value; of a parameter, its number from 0. None: wherever it is.
         size: in bits; None: of any size.
     """
@@ -37,8 +37,9 @@ class Layout:
 
     Args:
         sort: struct, union, typedef (of a struct without a name); enum (every constant has to be there), names (those that are
-            there have these values); function, rawtracepoint, tracepoint (a format of tracefs).
-        name: of a tracepoint category:event; of an enum "" when it has none.
+            there have these values); function, rawtracepoint, tracepoint (a format of tracefs); record (BTF's struct for a
+            tracepoint's record lies as the format says).
+        name: of a tracepoint category:event, of its record category:event=struct; of an enum "" when it has none.
         size: in bytes; None: any.
         probes: numbers of the attach points whose programs count on it; none: the whole object does.
     """

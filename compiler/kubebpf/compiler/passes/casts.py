@@ -182,6 +182,8 @@ def operand_type(t: Typing, operand: tree.Expr | tree.TypeSyntax) -> Type | None
     if isinstance(operand, tree.Identifier) and not t.is_builtin(operand.name):
         return type_of(t, tree.NamedType(operand.name, span=operand.span))
     expr = t.expr(operand)
+    if t.final:
+        t.asked.append(expr)
     return None if isinstance(expr, typed.Bad) else expr.type
 
 

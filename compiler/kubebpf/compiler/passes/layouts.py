@@ -33,6 +33,9 @@ def layouts(t: Typing, probes: Iterable[typed.Probe], maps: Iterable[typed.MapIn
     found = Layouts(t)
     for name, (enum, value) in t.constants.items():
         found.part(("enum", enum), Part(name, value))
+    for expr in t.asked:
+        # The size of a struct is relocated.
+        found.visit(expr, None, isinstance(expr.type, Struct))
     for info in maps:
         found.printed([info.value, *([info.key] if info.key else [])])
     for number, probe in enumerate(probes):
@@ -79,7 +82,7 @@ class Layouts:
         if part.name not in known or known[part.name].at is None:
             known[part.name] = part
 
-    def visit(self, node: object, target: Target, addressed: bool = False) -> None:
+    def visit(self, node: object, target: Target | None, addressed: bool = False) -> None:
         """A node and all below it; `addressed`: it only says where something lies that is read further up."""
         if isinstance(node, typed.Expr):
             self._expression(node, target, addressed)
@@ -107,7 +110,7 @@ class Layouts:
             case Struct(origin=Origin.BTF):
                 self._struct(t)
 
-    def _expression(self, node: typed.Expr, target: Target, addressed: bool) -> None:
+    def _expression(self, node: typed.Expr, target: Target | None, addressed: bool) -> None:
         match node:
             case typed.Member() if not addressed:
                 self._member(node)
@@ -165,16 +168,18 @@ class Layouts:
         if key is not None:
             self.part(key, Part(".".join(names), None, None if free else sizeof(node.field.type) * 8 or None))
 
-    def _argument(self, node: typed.Argument, target: Target) -> None:
+    def _argument(self, node: typed.Argument, target: Target | None) -> None:
+        event = _event(target)
         match node.access:
-            case TracepointField(struct=Struct() as struct, member=member):
-                field = next(f for f in struct.fields if f.name == member)
-                if key := _key(struct):
-                    self.part(key, Part(member, None, sizeof(field.type) * 8))
-            case TracepointField() as field if not target.wildcard:
-                name = f"{target.parts['category']}:{target.parts['event']}"
-                self.part(("tracepoint", name), Part(field.name, field.offset * 8, field.size * 8))
-            case RawArgument(index=index) if isinstance(target.details, Function) and not target.wildcard:
+            case TracepointField(struct=Struct(name=name) as struct, member=member) as field:
+                place = field.offset * 8 if field.relative else None  # the data's place is counted from there
+                self.part((struct.kind, name), Part(member, place, sizeof(_member(struct, member).type) * 8))
+                if event and not event.startswith("syscalls:"):
+                    # The node's event may have another record than this one.
+                    self.part(("record", f"{event}={name}"), Part(f"{field.name}={member}"))
+            case TracepointField() as field if event:
+                self.part(("tracepoint", event), Part(field.name, field.offset * 8, field.size * 8))
+            case RawArgument(index=index) if target and isinstance(target.details, Function) and not target.wildcard:
                 self._parameter(target, target.details, index)
 
     def _parameter(self, target: Target, function: Function, index: int) -> None:
@@ -183,6 +188,17 @@ class Layouts:
         plain = function.known and not any(isinstance(t, Struct) for _, t in function.params)
         if name and plain and index < len(function.params):
             self.part((sort, name), Part(function.params[index][0], index))
+
+
+def _event(target: Target | None) -> str:
+    """category:event of a tracepoint; "" for anything else, and for wildcards: their matches are compared with each other."""
+    if target is None or target.wildcard or "category" not in target.parts:
+        return ""
+    return f"{target.parts['category']}:{target.parts['event']}"
+
+
+def _member(struct: Struct, name: str) -> Field:
+    return next(field for field in struct.fields if field.name == name)
 
 
 def _called(target: Target) -> Key:

@@ -71,6 +71,7 @@ class Typing:
     strings: list[str] = field(default_factory=list)
     unsafe: set[str] = field(default_factory=set)
     constants: dict[str, tuple[str, int]] = field(default_factory=dict)  # of the kernel: name to enum and value
+    asked: list[typed.Expr] = field(default_factory=list)  # operands of sizeof and its kin: only their types count
     maps: dict[str, typed.MapInfo] = field(default_factory=dict)
     copies: int = 1  # of the present statement, by the unrolls around it
     expanding: set[str] = field(default_factory=set)  # the C macros whose texts are being typed
