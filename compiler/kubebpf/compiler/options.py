@@ -72,11 +72,8 @@ class Settings:
     max_bpf_progs: int = 1024
     show_debug_info: bool = True
     use_blazesym: bool = True
-    unstable_addr: str = "enable"
     unstable_dw_ustack: str = "enable"
-    unstable_import: str = "enable"
     unstable_import_statement: str = "error"
-    unstable_map_decl: str = "enable"
     unstable_tseries: str = "enable"
     unstable_typeinfo: str = "enable"
     dummy_ts_map: str = ""  # a scalar map that tseries takes for the clock, in tests: `@ts`

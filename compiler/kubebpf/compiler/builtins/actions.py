@@ -14,12 +14,11 @@ from kubebpf.compiler.complaints.typing import FormatCount, NeedsLiteral, WrongA
 from kubebpf.compiler.emit.events import send
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.emit.words import send_words
-from kubebpf.compiler.passes.conversions import convert
+from kubebpf.compiler.passes.conversions import convert, is_integer
 from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import U64, VOID, Array, Bool, EnumType, Pointer, Space
-from kubebpf.compiler.types.promote import is_integral
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
@@ -54,7 +53,7 @@ def _check_join(t: Typing, node: tree.Call) -> typed.Expr:
 def _is_address(value: typed.Expr) -> bool:
     if isinstance(value.type, Array):
         return isinstance(value.type.element, Pointer)
-    return is_integral(value.type) or isinstance(value.type, Pointer)
+    return is_integer(value) or isinstance(value.type, Pointer)
 
 
 def _pointer(value: typed.Expr) -> Pointer:
@@ -77,7 +76,7 @@ def _check_unwatch(t: Typing, node: tree.Call) -> typed.Expr:
     address = t.value(node.arguments[0])
     if isinstance(address, typed.Bad):
         return address
-    if not (is_integral(address.type) or isinstance(address.type, Pointer)):
+    if not (is_integer(address) or isinstance(address.type, Pointer)):
         return t.bad(node, WrongArgument(span=address.span, name="unwatch", wanted="an address", found=str(address.type)))
     return call(t, node, VOID, (convert(address, U64),))
 

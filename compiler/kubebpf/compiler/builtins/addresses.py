@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.record import Builtin
-from kubebpf.compiler.builtins.shapes import call, integer, literal_string
+from kubebpf.compiler.builtins.shapes import call, integer, literal_string, wrong_argument
 from kubebpf.compiler.complaints.typing import WrongArgument
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand
 from kubebpf.compiler.passes import casts
-from kubebpf.compiler.passes.conversions import convert
+from kubebpf.compiler.passes.conversions import convert, is_integer
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import U64, VOID, Pointer, Space
-from kubebpf.compiler.types.promote import is_integral
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
@@ -77,10 +76,9 @@ def _marks(space: Space) -> object:
             return value
         if isinstance(value.type, Pointer):
             return typed.Convert(span=node.span, type=Pointer(value.type.target, space), operand=value)
-        if is_integral(value.type):
+        if is_integer(value):
             return typed.Convert(span=node.span, type=Pointer(VOID, space), operand=convert(value, U64))
-        wanted = "a pointer or an integer"
-        return t.bad(node, WrongArgument(span=value.span, name=node.name, wanted=wanted, found=str(value.type)))
+        return t.bad(node, wrong_argument(node, value, "a pointer or an integer"))
 
     return check
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.bytes import bounded, is_text, raw
 from kubebpf.compiler.builtins.record import Builtin
-from kubebpf.compiler.builtins.shapes import call, integer, literal_string
+from kubebpf.compiler.builtins.shapes import call, integer, literal_string, wrong_argument
 from kubebpf.compiler.complaints.helpers import BadAddress, LengthMissing, NegativeLength, WrongBytes
 from kubebpf.compiler.complaints.typing import WrongArgument
 from kubebpf.compiler.emit.conditions import chunks
 from kubebpf.compiler.emit.ir import Operand, const
-from kubebpf.compiler.passes.conversions import convert
+from kubebpf.compiler.passes.conversions import convert, is_integer
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import U8, U64, Array, Buffer, Pointer, Resolved, Space, String, Type, sizeof
@@ -93,10 +93,9 @@ def _check_ntop(t: Typing, node: tree.Call) -> typed.Expr:
     address = raw(t.value(node.arguments[-1]))
     if isinstance(family, typed.Bad) or isinstance(address, typed.Bad):
         return t.bad(node)
-    size = _address_size(address.type)
+    size = _address_size(address)
     if size is None:
-        wanted = "an integer or an array"
-        return t.bad(node, WrongArgument(span=address.span, name="ntop", wanted=wanted, found=str(address.type)))
+        return t.bad(node, wrong_argument(node, address, "an integer or an array"))
     if size not in INET_SIZES:
         found = f"{size} bytes"
         return t.bad(node, WrongBytes(span=address.span, name="ntop", wanted="4 bytes or 16 bytes", found=found))
@@ -105,10 +104,11 @@ def _check_ntop(t: Typing, node: tree.Call) -> typed.Expr:
     return call(t, node, Resolved("inet", 24), (convert(family, U64), address))
 
 
-def _address_size(t: Type) -> int | None:
-    """The bytes of an address; None when the type is none."""
-    if is_integral(t):
+def _address_size(value: typed.Expr) -> int | None:
+    """The bytes of an address; None when the value is none."""
+    if is_integer(value):
         return 4
+    t = value.type
     return sizeof(t) if is_text(t) or (isinstance(t, Array) and is_integral(t.element)) else None
 
 
@@ -155,10 +155,9 @@ def _check_macaddr(t: Typing, node: tree.Call) -> typed.Expr:
     address = raw(t.value(node.arguments[0]))
     if isinstance(address, typed.Bad):
         return address
-    if not is_scalar(address.type) and _address_size(address.type) is None:
-        wanted = "an integer, a pointer or an array of 6 bytes"
-        return t.bad(node, WrongArgument(span=address.span, name="macaddr", wanted=wanted, found=str(address.type)))
-    if not is_scalar(address.type) and sizeof(address.type) != MAC_BYTES:
+    if isinstance(address, typed.Text) or (not isinstance(address.type, Pointer) and _address_size(address) is None):
+        return t.bad(node, wrong_argument(node, address, "an integer, a pointer or an array of 6 bytes"))
+    if not is_scalar(address.type) and sizeof(address.type) < MAC_BYTES:
         found = f"{sizeof(address.type)} bytes"
         return t.bad(node, WrongBytes(span=address.span, name="macaddr", wanted="6 bytes", found=found))
     return call(t, node, Resolved("macaddr", MAC_BYTES), (address,))

@@ -25,7 +25,6 @@ from kubebpf.compiler.types.model import (
     U64,
     VOID,
     Aggregate,
-    Array,
     Buffer,
     FunctionType,
     Pointer,
@@ -63,8 +62,10 @@ def _fits(t: Typing, node: tree.Call, spec: str, value: typed.Expr) -> bool:
     wanted = _wanted(match["kind"], value.type)
     if not wanted:
         return True
-    complaint = FormatMismatch(span=value.span, name=node.name, conversion=spec[1:], wanted=wanted, found=str(value.type))
-    t.complain(complaint)
+    hint = ("print(@map) shows it.",) if isinstance(value.type, Aggregate) else ()
+    t.complain(
+        FormatMismatch(span=value.span, name=node.name, conversion=spec[1:], wanted=wanted, found=str(value.type), help=hint)
+    )
     return False
 
 
@@ -72,10 +73,12 @@ def _wanted(kind: str, found: Type) -> str:
     """What a conversion takes, when it does not take this type; else ""."""
     if isinstance(found, Void | FunctionType):
         return "any printable type"
+    if isinstance(found, Aggregate):
+        return "number or text"
     if kind == "s":
         return ""
     if kind in ("r", "rx", "rh"):
-        return "" if isinstance(found, Buffer | Array) else "buffer"
+        return "" if isinstance(found, Buffer) else "buffer"
     if kind == "p":
         return "" if is_integral(found) or isinstance(found, Pointer) else "pointer"
     return "" if is_integral(found) or isinstance(found, Pointer) else "integer"

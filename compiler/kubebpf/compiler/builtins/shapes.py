@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.record import Builtin, Check
 from kubebpf.compiler.complaints.typing import NeedsLiteral, NeedsMap, UndefinedMap, WrongArgument
+from kubebpf.compiler.passes.conversions import cast_hint, is_integer, type_name
 from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import Type
-from kubebpf.compiler.types.promote import is_integral
+from kubebpf.compiler.types.model import Bool, Type
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -38,15 +38,20 @@ def record(t: Typing, name: str) -> Builtin:
 def integer(t: Typing, node: tree.Call, index: int) -> typed.Expr:
     """An argument that has to be a number; Bad after a diagnostic."""
     value = t.value(node.arguments[index])
-    if isinstance(value, typed.Bad) or is_integral(value.type):
+    if isinstance(value, typed.Bad) or is_integer(value):
         return value
-    return t.bad(node, WrongArgument(span=value.span, name=node.name, wanted="int arguments", found=str(value.type)))
+    return t.bad(node, wrong_argument(node, value, "int arguments"))
+
+
+def wrong_argument(node: tree.Call, value: typed.Expr, wanted: str) -> WrongArgument:
+    """An argument has another type than the helper wants; with a hint where a cast is all that is missing."""
+    return WrongArgument(span=value.span, name=node.name, wanted=wanted, found=type_name(value), help=cast_hint(value))
 
 
 def literal_integer(t: Typing, node: tree.Call, index: int) -> int | None:
     """An argument that has to be a number known now; None after a diagnostic."""
     value = literal(t, t.value(node.arguments[index]))
-    if isinstance(value, typed.Constant):
+    if isinstance(value, typed.Constant) and not isinstance(value.type, Bool):
         return value.value
     if not isinstance(value, typed.Bad):
         t.complain(NeedsLiteral(span=value.span, name=node.name, wanted="an integer", found=str(value.type)))

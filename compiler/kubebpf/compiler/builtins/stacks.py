@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.record import Builtin, Check, Emit
-from kubebpf.compiler.builtins.shapes import call, gives, literal_integer
+from kubebpf.compiler.builtins.shapes import call, gives, literal_integer, wrong_argument
 from kubebpf.compiler.builtins.task import process_id
 from kubebpf.compiler.complaints.probes import NoFunctionHere
 from kubebpf.compiler.complaints.stacks import (
@@ -21,16 +21,14 @@ from kubebpf.compiler.complaints.stacks import (
     NoDwarfUnwinding,
     UnknownStackMode,
 )
-from kubebpf.compiler.complaints.typing import WrongArgument
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.emit.processes import announce
-from kubebpf.compiler.passes.conversions import convert
+from kubebpf.compiler.passes.conversions import convert, is_integer
 from kubebpf.compiler.passes.members import find_field
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import I64, U64, Field, Pointer, Resolved, Space, Struct
-from kubebpf.compiler.types.promote import is_integral
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
@@ -174,9 +172,9 @@ def _symbol(result: Resolved) -> Check:
         extra = _address_space(t) if result == USYM else None
         if isinstance(value.type, Pointer):
             return call(t, node, result, (value,), extra)
-        if is_integral(value.type):
+        if is_integer(value):
             return call(t, node, result, (convert(value, U64),), extra)
-        return t.bad(node, WrongArgument(span=value.span, name=node.name, wanted="int or pointer", found=str(value.type)))
+        return t.bad(node, wrong_argument(node, value, "int or pointer"))
 
     return check
 

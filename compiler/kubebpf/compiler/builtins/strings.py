@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kubebpf.compiler.builtins.record import Builtin
-from kubebpf.compiler.builtins.shapes import call, integer
+from kubebpf.compiler.builtins.shapes import call, integer, wrong_argument
 from kubebpf.compiler.complaints.typing import WrongArgument
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.emit.members import place_of
-from kubebpf.compiler.passes.conversions import convert
+from kubebpf.compiler.passes.conversions import convert, is_integer
 from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import U64, Array, Int, Pointer, Space, String, sizeof
-from kubebpf.compiler.types.promote import is_integral
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
@@ -44,8 +43,7 @@ def _check_str(t: Typing, node: tree.Call) -> typed.Expr:
         return _held(t, node, source, size, length)
     space = _space(t, source)
     if space is None:
-        wanted = "a pointer, an integer or a string"
-        return t.bad(node, WrongArgument(span=source.span, name="str", wanted=wanted, found=str(source.type)))
+        return t.bad(node, wrong_argument(node, source, "a pointer, an integer or a string"))
     arguments = (source,) if length is None else (source, length)
     return call(t, node, String(size), arguments, Read(space, length is not None, whole))
 
@@ -99,7 +97,7 @@ def _space(t: Typing, source: typed.Expr) -> Space | None:
         return source.type.space if source.type.space is not Space.NONE else t.context.default_space
     if isinstance(source.type, Pointer):
         return source.type.space if source.type.space is not Space.NONE else t.context.default_space
-    return t.context.default_space if is_integral(source.type) else None
+    return t.context.default_space if is_integer(source) else None
 
 
 def _emit_str(code: Code, node: typed.Call) -> Operand:

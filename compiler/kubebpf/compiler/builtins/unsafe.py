@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from kubebpf.compiler.artifact.printf import conversions
 from kubebpf.compiler.builtins.bytes import address_of, bounded, size_of
 from kubebpf.compiler.builtins.record import Builtin
-from kubebpf.compiler.builtins.shapes import call, integer, literal_string
+from kubebpf.compiler.builtins.shapes import call, integer, literal_string, wrong_argument
 from kubebpf.compiler.builtins.tables import SIGNALS, signal_number
 from kubebpf.compiler.complaints.helpers import NegativeLength, UnknownSignal
 from kubebpf.compiler.complaints.typing import FormatCount, WrongArgument, WrongProbe
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand, const
-from kubebpf.compiler.passes.conversions import convert
+from kubebpf.compiler.passes.conversions import convert, is_integer
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import BOOL, U32, U64, VOID
-from kubebpf.compiler.types.promote import is_integral, is_scalar
+from kubebpf.compiler.types.promote import is_scalar
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
@@ -42,9 +42,8 @@ def _check_signal(t: Typing, node: tree.Call) -> typed.Expr:
         return value
     if isinstance(value, typed.Text):
         return _named(t, node, value)
-    if not is_integral(value.type):
-        wanted = "a signal's name as a literal or its number"
-        return t.bad(node, WrongArgument(span=value.span, name=node.name, wanted=wanted, found=str(value.type)))
+    if not is_integer(value):
+        return t.bad(node, wrong_argument(node, value, "a signal's name as a literal or its number"))
     if isinstance(value, typed.Constant) and not 1 <= value.value <= SIGNALS:
         return t.bad(node, UnknownSignal(span=value.span, found=str(value.value)))
     return call(t, node, VOID, (convert(value, U32),))

@@ -154,6 +154,13 @@ class BadCondition(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContextInKey(Complaint):
+    """`ctx` as a key, or in one."""
+
+    title: ClassVar[str] = "context cannot be part of a map key"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TernaryMismatch(Complaint):
     """The two values of `?:` or of an `if` expression have no common type."""
 

@@ -258,7 +258,7 @@ def cast_to(t: Typing, node: tree.Node, operand: typed.Expr, to: Type) -> typed.
     if isinstance(to, Int | EnumType | Bool) and _to_number(operand, to):
         if isinstance(operand, typed.Constant):
             value = convert_constant(operand, to)
-            if isinstance(to, EnumType) and value not in (v for _, v in to.values):
+            if isinstance(to, EnumType) and operand.literal and value not in (v for _, v in to.values):
                 return t.bad(node, NotInEnum(span=node.span, type=str(to), value=value, of_kernel=_of_kernel(t, to)))
             return typed.Constant(span=node.span, type=to, value=value)
         return typed.Convert(span=node.span, type=to, operand=operand)

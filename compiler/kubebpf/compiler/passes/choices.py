@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from kubebpf.compiler.complaints.parameters import NotComptime
 from kubebpf.compiler.complaints.typing import BadCondition, TernaryMismatch
 from kubebpf.compiler.passes import typeinfo
-from kubebpf.compiler.passes.conversions import convert, decay, has_truth
-from kubebpf.compiler.passes.literals import evaluate
+from kubebpf.compiler.passes.conversions import aggregate_of, convert, decay, has_truth, type_name
+from kubebpf.compiler.passes.literals import evaluate, literal
 from kubebpf.compiler.passes.slots import joined_type
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import VOID
+from kubebpf.compiler.types.model import VOID, String
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -26,9 +26,21 @@ if TYPE_CHECKING:
 def condition(t: Typing, node: tree.Expr) -> typed.Expr:
     """An expression in a place that asks for true or false."""
     value = decay(t.expr(node))
-    if isinstance(value, typed.Bad) or has_truth(value.type):
+    if isinstance(value, typed.Bad) or (has_truth(value) and aggregate_of(value) is None) or _given_text(t, value):
         return value
-    return t.bad(node, BadCondition(span=node.span, type=str(value.type)))
+    return t.bad(node, BadCondition(span=node.span, type=type_name(value), help=_comparison(value)))
+
+
+def _given_text(t: Typing, value: typed.Expr) -> bool:
+    """`str($1)` is known to be empty or not before the program starts."""
+    return isinstance(value, typed.LoadTime) and isinstance(value.type, String)
+
+
+def _comparison(value: typed.Expr) -> tuple[str, ...]:
+    """What to write instead of the bare value."""
+    if aggregate_of(value) is not None:
+        return ("Compare it: `@map > 0`.",)
+    return ('Compare it: `value != ""`.',) if isinstance(value.type, String) else ()
 
 
 def decided(t: Typing, node: tree.Expr) -> bool | None:
@@ -97,6 +109,8 @@ def choose(t: Typing, node: tree.Node, test: typed.Expr, then: typed.Expr, other
     if then.type == VOID and otherwise.type == VOID:
         return typed.Conditional(span=node.span, type=VOID, condition=test, then=then, otherwise=otherwise)
     joined = joined_type(then.type, t.is_flexible(then), otherwise.type, t.is_flexible(otherwise))
+    if joined is None and isinstance(known := literal(t, test), typed.Constant | typed.Text):
+        return then if known.value else otherwise  # the other value is never made
     if joined is None:
         return t.bad(node, TernaryMismatch(span=node.span, left=str(then.type), right=str(otherwise.type)))
     return typed.Conditional(

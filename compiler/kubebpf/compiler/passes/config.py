@@ -56,7 +56,8 @@ CHOICES = {
     "stack_mode": ("bpftrace", "perf", "raw", "build_id"),
     "cache_user_symbols": ("PER_PID", "PER_PROGRAM", "NONE"),
 }
-GONE = ("symbol_source",)  # older programs have them, and lose nothing
+# Older programs have them, and lose nothing.
+GONE = ("max_type_res_iterations", "symbol_source", "unstable_addr", "unstable_import", "unstable_macro", "unstable_map_decl")
 INTERNAL = ("dummy_ts_map",)  # of the environment only, for tests of time series
 PREFIX = "bpftrace_"
 
@@ -110,6 +111,8 @@ def _set(settings: Settings, entry: tree.ConfigEntry, name: str, report: Report)
     default, value = getattr(settings, name), entry.value
     if name.startswith("unstable_") and isinstance(value, bool):
         value = "enable" if value else "error"
+    if name == "cache_user_symbols" and value in (0, 1):
+        value = "PER_PID" if value else "NONE"  # a switch in older releases
     problem = _problem(default, name, value)
     if problem:
         report.add(BadSetting(span=entry.span, name=entry.name, found=_written(entry.value), wanted=problem))
@@ -128,7 +131,7 @@ def _problem(default: object, name: str, value: object) -> str:
     if choices:
         return "" if value in choices else ", ".join(choices)
     if isinstance(default, bool):
-        return "" if isinstance(value, bool) or value in (0, 1) else "true or false"
+        return "" if isinstance(value, int) else "true or false"
     if isinstance(default, str):
         return "" if isinstance(value, str) else "a string"
     if isinstance(value, bool) or not isinstance(value, int):

@@ -9,9 +9,7 @@ from kubebpf.compiler.types.model import (
     BOOL,
     I64,
     Aggregate,
-    Array,
     Bool,
-    Buffer,
     EnumType,
     Int,
     Pointer,
@@ -64,11 +62,31 @@ def wrap(value: int, t: Int | EnumType | Bool) -> int:
     return value - (1 << base.bits) if base.signed and value >> (base.bits - 1) else value
 
 
-def has_truth(t: Type) -> bool:
-    """Whether a value of the type can be a condition."""
-    return isinstance(t, Int | EnumType | Bool | Pointer | String | Array | Buffer) or (
-        isinstance(t, Aggregate) and t.kind in NUMERIC_AGGREGATES
-    )
+def aggregate_of(expr: typed.Expr) -> Aggregate | None:
+    """The aggregate that a number was read from by `decay`, without a cast that asked for it."""
+    return expr.map.value if isinstance(expr, typed.ReadMap) and isinstance(expr.map.value, Aggregate) else None
+
+
+def is_integer(expr: typed.Expr) -> bool:
+    """Whether a value is a number by itself: no bool, and no aggregate that nobody has cast to one."""
+    return isinstance(expr.type, Int | EnumType) and aggregate_of(expr) is None
+
+
+def type_name(expr: typed.Expr) -> str:
+    """The type of a value as its owner knows it: a decayed aggregate is still called by its own name."""
+    return str(aggregate_of(expr) or expr.type)
+
+
+def cast_hint(expr: typed.Expr) -> tuple[str, ...]:
+    """How to make a number of a value that is nearly one."""
+    if aggregate_of(expr) is not None:
+        return ("A cast sums it up over all CPUs: (int64)@map.",)
+    return ("A cast makes a number of it: (int64)flag.",) if isinstance(expr.type, Bool) else ()
+
+
+def has_truth(expr: typed.Expr) -> bool:
+    """Whether a value can be a condition; of strings only a literal, which is known to be empty or not."""
+    return isinstance(expr, typed.Text) or isinstance(expr.type, Int | EnumType | Bool | Pointer)
 
 
 def is_literal_int(expr: typed.Expr) -> bool:

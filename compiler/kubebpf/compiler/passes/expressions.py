@@ -23,8 +23,8 @@ from kubebpf.compiler.complaints.typing import (
     UndefinedVariable,
 )
 from kubebpf.compiler.passes import calls, casts, choices, members, typeinfo
-from kubebpf.compiler.passes.conversions import convert, decay, has_truth
-from kubebpf.compiler.passes.fold import COMPARISONS, NoValueError, fold, in_range
+from kubebpf.compiler.passes.conversions import aggregate_of, cast_hint, convert, decay, has_truth
+from kubebpf.compiler.passes.fold import COMPARISONS, INT64_MAX, NoValueError, fold, in_range
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.literals import known_equal, text_of
 from kubebpf.compiler.passes.parameters import number
@@ -147,6 +147,9 @@ def unary(t: Typing, node: tree.Unary) -> typed.Expr:
     operand = decay(t.expr(node.operand))
     if isinstance(operand, typed.Bad):
         return t.bad(node)
+    if (aggregate := aggregate_of(operand)) is not None:
+        complaint = OperatorUnusable(span=node.span, op=node.op, type=str(aggregate), help=cast_hint(operand))
+        return t.bad(node, complaint)
     if node.op == "!":
         return _not(t, node, operand)
     if not is_integral(operand.type) or isinstance(operand.type, Bool):
@@ -244,13 +247,16 @@ def _text_plus(t: Typing, node: tree.Node, left: typed.Text, right: typed.Expr) 
 
 def _logical(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
     for operand in (left, right):
-        if not has_truth(operand.type):
+        if not has_truth(operand):
             return t.bad(node, OperatorUnusable(span=node.span, op=op, type=str(operand.type)))
     return typed.Logical(span=node.span, type=BOOL, op=op, left=left, right=right)
 
 
 def _comparison(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
     if isinstance(left, typed.Constant) and isinstance(right, typed.Constant) and left.literal and right.literal:
+        if min(left.value, right.value) < 0 and max(left.value, right.value) > INT64_MAX:
+            written = f"{left.value} {op} {right.value}"
+            return t.bad(node, FoldError(span=node.span, why=f"overflow: no type holds both values: {written}"))
         value = int(COMPARISONS[op](left.value, right.value))
         return typed.Constant(span=node.span, type=BOOL, value=value, literal=True)
     if isinstance(left, typed.Text) and isinstance(right, typed.Text):
@@ -301,7 +307,7 @@ def increment(t: Typing, node: tree.Increment) -> typed.Expr:
         return t.bad(node)
     if isinstance(target.type, Pointer):
         by = max(sizeof(target.type.target), 1)
-    elif is_integral(target.type):
+    elif is_integral(target.type) and not isinstance(target.type, Bool):
         by = 1
     else:
         return t.bad(node, OperatorUnusable(span=node.span, op=node.op, type=str(target.type)))

@@ -20,11 +20,10 @@ from kubebpf.compiler.complaints.flow import (
 )
 from kubebpf.compiler.complaints.typing import UndefinedMap
 from kubebpf.compiler.passes.choices import condition
-from kubebpf.compiler.passes.conversions import NUMERIC_AGGREGATES, convert, decay
+from kubebpf.compiler.passes.conversions import NUMERIC_AGGREGATES, convert, decay, is_integer
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import I64, Aggregate, Int, Tuple, Type
-from kubebpf.compiler.types.promote import is_integral
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
@@ -79,7 +78,7 @@ def for_(t: Typing, node: tree.For) -> typed.Statement | None:
 def _range(t: Typing, node: tree.For, bounds: tree.Range) -> typed.Statement | None:
     start, end = (decay(t.expr(e)) for e in (bounds.start, bounds.end))
     for which, bound in (("start", start), ("end", end)):
-        if not isinstance(bound, typed.Bad) and not is_integral(bound.type):
+        if not isinstance(bound, typed.Bad) and not is_integer(bound):
             t.complain(RangeNotInteger(span=bound.span, which=which))
             start = t.bad(bounds)
     body, variable = _body(t, node, I64)

@@ -22,7 +22,7 @@ from kubebpf.compiler.complaints.typing import (
     UndefinedMap,
     UndefinedVariable,
 )
-from kubebpf.compiler.passes.conversions import convert, decay
+from kubebpf.compiler.passes.conversions import convert, decay, is_integer
 from kubebpf.compiler.passes.hints import did_you_mean
 from kubebpf.compiler.passes.places import refused_here
 from kubebpf.compiler.probes.record import Register
@@ -171,7 +171,7 @@ def index(t: Typing, node: tree.Index) -> typed.Expr:
     object_, at = t.expr(node.object), decay(t.expr(node.index))
     if isinstance(object_, typed.Bad) or isinstance(at, typed.Bad):
         return t.bad(node)
-    if not is_integral(at.type):
+    if not is_integer(at):
         return t.bad(node, OperatorUnusable(span=node.index.span, op="[]", type=str(at.type)))
     if _may_be_negative(t, at):
         return t.bad(node, NegativeIndex(span=node.span, type=str(at.type)))
@@ -180,6 +180,9 @@ def index(t: Typing, node: tree.Index) -> typed.Expr:
             return _part(node, object_, at.value)
         case Array(element=element, length=length):
             return _array_element(t, node, object_, at, element, length)
+        case String(size=size) if isinstance(object_, typed.Text) and isinstance(at, typed.Constant) and at.value < size:
+            character = int.from_bytes(object_.value[at.value : at.value + 1], "little", signed=True)
+            return typed.Constant(span=node.span, type=I8, value=character, literal=True)
         case String(size=size):
             return _array_element(t, node, object_, at, I8, size)
         case Pointer(target=target) if not isinstance(target, Void | FunctionType):

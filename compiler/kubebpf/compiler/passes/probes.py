@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.base import Complaint, Note, Report
 from kubebpf.compiler.complaints.probes import NameTwice, NoAttachPoints, ProbeRemoved
+from kubebpf.compiler.complaints.typing import BadAttachPoint
 from kubebpf.compiler.kernel import perf
 from kubebpf.compiler.passes.choices import condition
 from kubebpf.compiler.probes.record import Context, Provider, Target
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 def type_probe(t: Typing, node: tree.Probe) -> list[typed.Probe]:
     """The typed bodies of a probe, one an attach point that passed its check."""
     t.absent = 0
+    _check_alone(t, node)
     targets = [target for a in node.attach_points for target in check_attach_point(t, a)]
     if t.settings.missing_probes == "warn" and not any(targets):
         t.complain(ProbeRemoved(span=node.span))
@@ -31,6 +33,14 @@ def type_probe(t: Typing, node: tree.Probe) -> list[typed.Probe]:
         points = node.attach_points
         t.complain(NoAttachPoints(span=replace(points[0].span, end=points[-1].span.end)))
     return [_type_body(t, node, target) for target in targets if target is not None]
+
+
+def _check_alone(t: Typing, node: tree.Probe) -> None:
+    """An iterator's program walks one kind of object, so it has one attach point."""
+    for point in node.attach_points[1:]:
+        if "iter" in (point.provider, node.attach_points[0].provider):
+            hint = "Write a probe for each."
+            t.complain(BadAttachPoint(span=point.span, problem="iter probe only supports one attach point", help=(hint,)))
 
 
 def check_attach_point(t: Typing, node: tree.AttachPoint) -> list[Target | None]:

@@ -26,13 +26,13 @@ from kubebpf.compiler.complaints.typing import (
 from kubebpf.compiler.passes import casts, loops
 from kubebpf.compiler.passes.calls import arguments_fit
 from kubebpf.compiler.passes.choices import condition, decided
-from kubebpf.compiler.passes.conversions import convert, decay
+from kubebpf.compiler.passes.conversions import NUMERIC_AGGREGATES, convert, decay
 from kubebpf.compiler.passes.expressions import ARITHMETIC, binary_of
 from kubebpf.compiler.passes.functions import returned
 from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import I64, VOID, Aggregate, Int, Tuple, Type
+from kubebpf.compiler.types.model import I64, VOID, Aggregate, Bool, Int, Tuple, Type
 from kubebpf.compiler.types.promote import fits, is_integral, join
 
 if TYPE_CHECKING:
@@ -50,12 +50,20 @@ def block(t: Typing, node: tree.Block) -> typed.Statement:
 
 def expression(t: Typing, node: tree.ExprStatement) -> typed.Statement | None:
     """An expression for its effect."""
+    if isinstance(node.value, tree.Ternary) and node.value.then is not None:
+        return _either(t, node.value, node.value.then)
     value = t.expr(node.value)
     if isinstance(value, typed.Bad):
         return None
     if value.type != VOID and not isinstance(value, typed.Step | typed.BlockValue) and not _is_delete(value):
         t.complain(ValueDiscarded(span=node.value.span))
     return typed.Evaluate(span=node.span, value=value)
+
+
+def _either(t: Typing, node: tree.Ternary, then: tree.Expr) -> typed.Statement | None:
+    """`a ? b : c` for its effect: what b and c are has not to go together."""
+    blocks = [tree.Block((tree.ExprStatement(e, span=e.span),), span=e.span) for e in (then, node.otherwise)]
+    return if_(t, tree.If(node.condition, blocks[0], blocks[1], span=node.span))
 
 
 def _is_delete(value: typed.Expr) -> bool:
@@ -147,7 +155,7 @@ def _goes_into(wanted: Type, found: Type) -> bool:
     """Whether a declared type takes a value: integers are cut as in C, nothing else is."""
     match wanted, found:
         case Int(), _:
-            return is_integral(found)
+            return is_integral(found) and not isinstance(found, Bool)
         case Tuple(elements=ours), Tuple(elements=theirs):
             return len(ours) == len(theirs) and all(map(_goes_into, ours, theirs))
         case _:
@@ -192,12 +200,17 @@ def _map_value(t: Typing, node: tree.Assign, name: str) -> typed.Expr:
     """The value to store in a map; aggregates are not copied, and what only the node can print is not computed with."""
     if node.op == "=":
         value = t.expr(node.value)
-        if isinstance(value, typed.ReadMap) and isinstance(value.type, Aggregate):
+        if isinstance(value, typed.ReadMap) and isinstance(value.type, Aggregate) and not _holds_numbers(t, name, value.type):
             call = f"{value.type.kind}({'' if value.type.kind == 'count' else '...'})"
             target = name if isinstance(node.target, tree.Map) else f"{name}[...]"
             return t.bad(node, AggregateCopied(span=node.span, type=str(value.type), map=target, call=call))
         return decay(value)
     return _new_value(t, node)
+
+
+def _holds_numbers(t: Typing, name: str, found: Aggregate) -> bool:
+    """Whether the map that an aggregate is assigned to gets numbers elsewhere: then the aggregate's number is meant."""
+    return found.kind in NUMERIC_AGGREGATES and isinstance(t.slots.map(name).value.type, Int)
 
 
 def _feed(t: Typing, node: tree.Assign, name: str, key: tree.Expr | None) -> typed.Statement | None:
@@ -281,7 +294,7 @@ def return_(t: Typing, node: tree.Return) -> typed.Statement | None:
 def unroll(t: Typing, node: tree.Unroll) -> typed.Statement | None:
     """`unroll(n) { … }`: the body n times, each in a scope of its own."""
     count = literal(t, t.expr(node.count))
-    if not isinstance(count, typed.Constant):
+    if not isinstance(count, typed.Constant) or isinstance(count.type, Bool):
         if not isinstance(count, typed.Bad):
             t.complain(CountUnknown(span=node.count.span))
         return None

@@ -17,6 +17,7 @@ from kubebpf.compiler.builtins.registry import BUILTINS
 from kubebpf.compiler.complaints.base import Complaint, Report
 from kubebpf.compiler.complaints.typing import (
     AggregateHasNoNumber,
+    ContextInKey,
     KeyMismatch,
     KeyMissing,
     KeyUnexpected,
@@ -278,6 +279,8 @@ class Typing:
         key = decay(key)
         if isinstance(key.type, Void | FunctionType):
             return self.bad_expr(key, NoKey(span=key.span, name=name))
+        if _holds_context(key):
+            return self.bad_expr(key, ContextInKey(span=key.span))
         if isinstance(key.type, Aggregate):
             return self.bad_expr(key, AggregateHasNoNumber(span=key.span, type=str(key.type)))
         slot = self.slots.map(name).key
@@ -309,6 +312,13 @@ class Typing:
         self.getopts.clear()
         self.unresolved = None
         self.undecided = False
+
+
+def _holds_context(key: typed.Expr) -> bool:
+    """Whether a key is, or has in it, the probe's context, which is another place at each event."""
+    if isinstance(key, typed.MakeTuple):
+        return any(map(_holds_context, key.elements))
+    return isinstance(key, typed.Call) and key.builtin.name == "ctx"
 
 
 def _leaves(statement: typed.Statement) -> bool:

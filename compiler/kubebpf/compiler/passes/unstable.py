@@ -30,7 +30,7 @@ class FeatureUnstable(Complaint):
     setting: str
 
 
-FEATURES = ("addr", "dw_ustack", "import", "map_decl", "tseries", "typeinfo")
+FEATURES = ("dw_ustack", "tseries", "typeinfo")
 
 
 def check_unstable(program: tree.Program, settings: Settings, report: Report) -> None:
@@ -53,11 +53,5 @@ def _feature(node: tree.Node) -> str:
             return name
         case tree.Typeinfo():
             return "typeinfo"
-        case tree.Unary(op="&"):
-            return "addr"
-        case tree.MapDeclaration():
-            return "map_decl"
-        case tree.Import():
-            return "import"
         case _:
             return ""

@@ -26,6 +26,8 @@ def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
     problem = f"{node.provider} probe type requires {wanted} argument{'s' * (wanted != 1)}, found {found}"
     if found == wanted:
         problem = _trigger(node.parts) if node.provider == "self" else ""
+    if found == wanted and not all(node.parts):
+        problem = f"{node.provider} probes must have a name"
     if problem:
         t.complain(BadAttachPoint(span=node.span, problem=problem))
         return None

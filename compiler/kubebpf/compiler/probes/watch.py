@@ -44,6 +44,8 @@ def _problem(node: tree.AttachPoint) -> tuple[str, tuple[str, ...]]:
         return "watchpoints on a function's argument are no longer part of the language: give an address", (hint,)
     if number_of(address) is None:
         return f"invalid address: {address!r} is no number", ()
+    if number_of(address) == 0:
+        return "a watchpoint's address is not 0", ()
     if number_of(length) not in LENGTHS:
         return f"invalid length: {length!r}; a watchpoint covers 1, 2, 4 or 8 bytes", ()
     if not mode or set(mode) - set(MODES) or len(set(mode)) != len(mode):

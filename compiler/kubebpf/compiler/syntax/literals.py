@@ -79,7 +79,8 @@ def integer(text: str, span: Span) -> IntegerLiteral:
         if part.endswith("_"):
             end = span.start + start + len(part)
             return IntegerLiteral(0, complaint=TrailingUnderscore(span=Span(end - 1, end, span.file)))
-    if suffix and suffix.lower() not in _C_SUFFIXES and suffix not in DURATIONS:
+    hexadecimal = digits[:2] in ("0x", "0X")
+    if suffix and (hexadecimal or (suffix not in _C_SUFFIXES and suffix not in DURATIONS)):
         at = Span(span.end - len(suffix), span.end, span.file)
         return IntegerLiteral(0, complaint=InvalidIntegerSuffix(span=at, suffix=suffix))
     return _value(text, span, digits.replace("_", ""), exponent[1:].replace("_", ""), suffix, bool(exponent))
