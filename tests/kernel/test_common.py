@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import time
 from pathlib import Path
 
@@ -48,6 +49,20 @@ def test_match_that_differs_on_the_node() -> None:
     assert keys
     assert "tracepoint:sched:sched_switch: its args.comm is not that of sched:sched_wakeup; left out" in warnings
     assert not any("sched_waking" in warning for warning in warnings)
+
+
+def test_argument_in_different_places() -> None:
+    """execveat has a file descriptor in front of the name: each match gets a program of its own."""
+    artifact = compiled("tracepoint:syscalls:sys_enter_exec* { @[str(args.filename)] = count(); }")
+    names = ["tracepoint:syscalls:sys_enter_execve", "tracepoint:syscalls:sys_enter_execveat"]
+    assert sorted(attach.text for attach in artifact.manifest.attaches) == names
+    with Session(artifact) as session:
+        session.start()
+        subprocess.run(["/bin/true"], check=True)
+        session.finish()
+        state = session.read("@", PlainResolver())
+        assert state.schema.key
+        assert "/bin/true" in {str(decode(state.schema.key, key, PlainResolver())) for key, _ in state.rows}
 
 
 def test_matches_without_an_argument_in_common() -> None:

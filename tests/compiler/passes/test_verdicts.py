@@ -34,6 +34,12 @@ ACCEPTED = {
     "a cast number may be none of the enum's": """
         enum foo { a = 1 } begin { $x = (enum foo)(uint8)2; }
     """,
+    "pointers to numbers go together, and so do casts to more bytes": """
+        begin { $x = (int8*)0; $x = (uint32*)0; $y = pid ? (int8**)0 : (int32**)0; }
+        begin { let $x: int32* = (int8*)0; }
+        begin { @[(int8*)0] = 1; @[(int32*)0] = 1; }
+        begin { print((int16[4])(uint8)1); print((int8[8])pid); }
+    """,
     "settings of older releases": """
         config = { cache_user_symbols = 1; print_maps_on_exit = 2; unstable_macro = 1; unstable_import = "error" } begin { }
     """,
@@ -63,6 +69,15 @@ REFUSED = {
         begin { $s = "a"; $x = $s ?: "b"; }
         begin { $x = ((int8[4])1) ? 1 : 2; }
         begin { if (buf(comm, 1)) { } }
+    """,
+    "pointers to other things do not": """
+        begin { $x = (int8*)0; $x = (bool*)0; }
+        begin { $x = (struct file*)0; $x = (int8*)0; }
+    """,
+    "what a cast would cut": """
+        begin { print((int8[1])300); }
+        begin { return 1 == 1; }
+        begin { @ = tseries(1, 1s, 5, ""); }
     """,
     "no type holds both": """
         begin { print(-1 == 0xffffffffffffffff); }

@@ -123,10 +123,8 @@ def _part(match: re.Match[str], desc: Desc) -> _Part | None:
             return _integer(f"%{match['plus']}{width}d", bits, signed, bits_of(match["length"]), True)
         case DInt(bits, signed, ""), "u" | "x" | "X" as kind if not match["sharp"]:
             return _integer(f"%{width}{'d' if kind == 'u' else kind}", bits, signed, bits_of(match["length"]), False)
-        case DPointer(), "s" | "p":
+        case DPointer(), "s":
             return _integer(f"%#{width}x", 64, False, 64, False)
-        case DInt(bits, signed, ""), "p":
-            return _integer(f"%#{width}x", bits, signed, 64, False)
     return None
 
 

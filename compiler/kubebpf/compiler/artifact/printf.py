@@ -104,7 +104,8 @@ def _character(match: re.Match[str], value: Value) -> str:
 
 
 def _pointer(match: re.Match[str], value: Value) -> str:
-    return hex(number_of(value) & (2**64 - 1))
+    number = number_of(value) & (2**64 - 1)
+    return hex(number) if number else "0"  # as C's `%#lx`
 
 
 def _any(match: re.Match[str], value: Value) -> str:

@@ -95,7 +95,7 @@ def _check_tseries(t: Typing, node: tree.Call) -> typed.Expr:
     for index, wanted, found, fine in (
         (1, "interval_ns of at least 1", length, length >= 1),
         (2, f"num_intervals from 1 to {MAX_INTERVALS}", intervals, 1 <= intervals <= MAX_INTERVALS),
-        (3, "one of the aggregation functions avg, max, min, sum", how, not how or how in SERIES_HOW),
+        (3, "one of the aggregation functions avg, max, min, sum", how, len(node.arguments) < 4 or how in SERIES_HOW),
     ):
         if not fine:
             span = node.arguments[index].span

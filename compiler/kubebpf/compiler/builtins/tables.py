@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from kubebpf.compiler.builtins.bytes import bounded
 from kubebpf.compiler.builtins.record import Builtin
-from kubebpf.compiler.builtins.shapes import call, integer
+from kubebpf.compiler.builtins.shapes import call, wrong_argument
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.passes.conversions import convert
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import I64, Space, String
+from kubebpf.compiler.types.promote import is_scalar
 
 if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
@@ -75,9 +76,11 @@ TABLES = {"signal_name": _signals, "strerror": _errors, "syscall_name": _syscall
 
 
 def _check(t: Typing, node: tree.Call) -> typed.Expr:
-    number = integer(t, node, 0)
+    number = t.value(node.arguments[0])
     if isinstance(number, typed.Bad):
         return number
+    if not is_scalar(number.type):
+        return t.bad(node, wrong_argument(node, number, "int arguments"))
     names = TABLES[node.name](t.options.arch)
     if isinstance(number, typed.Constant):
         value = abs(number.value) if node.name == "strerror" else number.value

@@ -304,8 +304,9 @@ def _to_array(t: Typing, node: tree.Node, operand: typed.Expr, to: Array) -> typ
         to = Array(to.element, source // element)
     if isinstance(found, String) and to.element in (I8, Int(8, False)) and sizeof(found) <= sizeof(to):
         return typed.Convert(span=node.span, type=to, operand=operand)
-    literal = isinstance(operand, typed.Constant) and operand.literal and sizeof(to) <= 8
-    if is_integral(found) and is_integral(to.element) and (literal or sizeof(to) == sizeof(found)):
+    if is_integral(found) and is_integral(to.element) and sizeof(found) <= sizeof(to) <= 8:
+        if isinstance(found, Int) and found.signed and not (isinstance(operand, typed.Constant) and operand.literal):
+            operand = convert(operand, Int(found.bits, False))  # as upstream: the bytes behind the number are 0
         return typed.Convert(span=node.span, type=to, operand=operand)
     if isinstance(found, Array) and sizeof(found) == sizeof(to):
         return typed.Convert(span=node.span, type=to, operand=operand)

@@ -13,6 +13,7 @@ from kubebpf.compiler.complaints.probes import NameTwice, NoAttachPoints, ProbeR
 from kubebpf.compiler.complaints.typing import BadAttachPoint
 from kubebpf.compiler.kernel import perf
 from kubebpf.compiler.passes.choices import condition
+from kubebpf.compiler.probes.parts import has_wildcard
 from kubebpf.compiler.probes.record import Context, Provider, Target
 from kubebpf.compiler.probes.registry import PROVIDERS
 from kubebpf.compiler.syntax import tree
@@ -50,6 +51,8 @@ def check_attach_point(t: Typing, node: tree.AttachPoint) -> list[Target | None]
     t*point:sched:sched_switch     tracepoint:sched:sched_switch
     *ware:*                        every event of software and hardware
     """
+    if node.span in t.apart and any(map(has_wildcard, node.parts)):
+        return [target for point in _apart(node, t.apart[node.span]) for target in check_attach_point(t, point)]
     providers = providers_of(node)
     if "*" not in node.provider:
         return [provider.check(t, node) for provider in providers]
@@ -70,6 +73,13 @@ def check_attach_point(t: Typing, node: tree.AttachPoint) -> list[Target | None]
         t.complain(complaint)
     t.absent += absent
     return [None]
+
+
+def _apart(node: tree.AttachPoint, names: tuple[str, ...]) -> list[tree.AttachPoint]:
+    """An attach point for each match of a wildcard, when one program cannot serve all."""
+    front = node.parts[:-1] if len(node.parts) == 2 and not has_wildcard(node.parts[0]) else ()
+    parts = [tuple(name.split(":")) if ":" in name else (*front, name) for name in names]
+    return [replace(node, parts=p, text=":".join((node.provider, *p))) for p in parts]
 
 
 def _events(node: tree.AttachPoint) -> list[tree.AttachPoint]:

@@ -26,13 +26,13 @@ from kubebpf.compiler.complaints.typing import (
 from kubebpf.compiler.passes import casts, loops
 from kubebpf.compiler.passes.calls import arguments_fit
 from kubebpf.compiler.passes.choices import condition, decided
-from kubebpf.compiler.passes.conversions import NUMERIC_AGGREGATES, convert, decay
+from kubebpf.compiler.passes.conversions import NUMERIC_AGGREGATES, cast_hint, convert, decay, is_integer, type_name
 from kubebpf.compiler.passes.expressions import ARITHMETIC, binary_of
 from kubebpf.compiler.passes.functions import returned
 from kubebpf.compiler.passes.literals import literal
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import I64, VOID, Aggregate, Bool, Int, Tuple, Type
+from kubebpf.compiler.types.model import I64, VOID, Aggregate, Bool, Int, Pointer, Tuple, Type
 from kubebpf.compiler.types.promote import fits, is_integral, join
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ def _goes_into(wanted: Type, found: Type) -> bool:
     match wanted, found:
         case Int(), _:
             return is_integral(found) and not isinstance(found, Bool)
+        case Pointer(), Pointer():
+            return join(wanted, found) is not None
         case Tuple(elements=ours), Tuple(elements=theirs):
             return len(ours) == len(theirs) and all(map(_goes_into, ours, theirs))
         case _:
@@ -285,8 +287,8 @@ def return_(t: Typing, node: tree.Return) -> typed.Statement | None:
     value = None if node.value is None else decay(t.expr(node.value))
     if isinstance(value, typed.Bad):
         return None
-    if value is not None and not is_integral(value.type):
-        t.complain(ReturnNotInteger(span=node.span, found=str(value.type)))
+    if value is not None and not is_integer(value):
+        t.complain(ReturnNotInteger(span=node.span, found=type_name(value), help=cast_hint(value)))
         return None
     return typed.Return(span=node.span, value=value)
 

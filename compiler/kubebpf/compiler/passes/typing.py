@@ -86,6 +86,7 @@ class Typing:
     macros: frozenset[str] = frozenset()  # of the text, which are expanded by now
     deciding: bool = False  # whether the next such condition is to be decided
     undecided: bool = False  # whether there was one in this round
+    apart: dict[Span, tuple[str, ...]] = field(default_factory=dict)  # wildcards whose matches get a program each, and these
     absent: int = 0  # attach points of the present probe that the kernel does not have
     fors: int = 0  # how many of them are `for`
     unresolved: Span | None = None  # the first read of this round of a variable that has no type
@@ -336,7 +337,8 @@ def _come_to_rest(typing: Typing, one_round: Callable[[], None]) -> None:
     before: tuple[object, ...] | None = None
     for _ in range(ROUNDS):
         one_round()
-        if (now := typing.slots.snapshot()) == before:
+        now = (typing.slots.snapshot(), len(typing.apart))
+        if now == before:
             return
         before = now
 

@@ -4,7 +4,10 @@ fentry:vfs_rea[dl]* { args.file }     fine when all of them have `file`, of one 
 fentry:vfs_* { args.file }            vfs_path_lookup has no such argument: refused, and named
 
 One program serves all matches, so the manifest says what it reads, and names one match: a node leaves out those that look
-different there (agent: session/alike.py).
+different there (agent: session/alike.py). Where all matches have what is read, but not in the same place, each of the compiler's
+kernel becomes an attach point of its own:
+
+tracepoint:syscalls:sys_enter_exec* { args.argv }      sys_enter_execve, and sys_enter_execveat, where it is the third
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
     from kubebpf.compiler.probes.record import Target
 
+APART_MOST = 64  # programs that one attach point may become
 RESULT = "$result"  # among what is read: no argument has such a name
 
 
@@ -63,6 +67,9 @@ def argument(t: Typing, node: tree.Expr, target: Target, name: str, matches: Mat
             return typed.Argument(span=node.span, type=U64, access=None)
         return _refuse(t, node, target, what, "the kernel has nothing that matches, so nothing is known of it")
     first = matches.things[0].get(name)
+    if name and _need_programs_each(name, matches):
+        t.apart[target.node.span] = matches.names
+        return t.bad(node)  # in the next round each match has a program of its own
     for match, things in zip(matches.names, matches.things, strict=True):
         if not name:
             return _refuse(t, node, target, what, "their arguments differ")
@@ -72,6 +79,13 @@ def argument(t: Typing, node: tree.Expr, target: Target, name: str, matches: Mat
     read = {str(part) for part in str(target.parts.get("common", "")).split(",") if part} | {name}
     target.parts.update(like=matches.names[0], common=",".join(sorted(read)))
     return typed.Argument(span=node.span, type=first.type, access=first.place)
+
+
+def _need_programs_each(name: str, matches: Matches) -> bool:
+    """Whether all matches have a thing, but not the same, and are few enough to get a program each."""
+    found = [things.get(name) for things in matches.things]
+    alike = all(not _problem("", found[0], "", other) for other in found)
+    return None not in found and not alike and len(found) <= APART_MOST
 
 
 def names(matches: Matches) -> tuple[str, ...] | None:

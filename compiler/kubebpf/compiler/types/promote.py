@@ -104,11 +104,17 @@ def _join_pointers(a: Pointer, b: Pointer) -> Pointer | None:
     trusted = a.trusted and b.trusted
     if a.target == b.target:
         return Pointer(a.target, space, trusted, a.growing and b.growing)
-    if a.growing and b.growing and (target := join(a.target, b.target)) is not None:
-        return Pointer(target, space, trusted, growing=True)
+    growing = a.growing and b.growing
+    if (growing or _plain(a.target, b.target)) and (target := join(a.target, b.target)) is not None:
+        return Pointer(target, space, trusted, growing)
     if isinstance(a.target, Void) or isinstance(b.target, Void):
         return Pointer(VOID, space)
     return None
+
+
+def _plain(a: Type, b: Type) -> bool:
+    """Whether what two pointers point to has a common type, as upstream has it: numbers of all sizes, strings, and pointers."""
+    return any(isinstance(a, kind) and isinstance(b, kind) for kind in (Int, String, Pointer))
 
 
 def is_integral(t: Type) -> bool:
