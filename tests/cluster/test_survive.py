@@ -11,7 +11,8 @@ import pytest
 
 from kubebpf.agent.libbpf.pins import read_note, replace_note
 from kubebpf.agent.session.pins import packed, unpacked
-from support.agents import AgentProcess, Agents, change, counts, delete, publish, report_of, set_status
+from support.agents import SYSTEM, AgentProcess, Agents, change, counts, delete, digest_of, publish, report_of, set_status
+from support.agents import compiled as published
 from support.bpfstate import everything, held_by, pinned_below, pins
 from support.chart import System
 from support.controlplane import ControlPlane, Object
@@ -154,6 +155,34 @@ def test_what_no_trace_needs_any_more_is_removed_at_the_start(
     eventually(left, timeout=20)
     assert stranger.is_dir()
     stranger.rmdir()
+    agent.check()
+
+
+def test_pods_that_came_or_left_meanwhile_are_seen_to_before_anything_slow(
+    cluster: ControlPlane, pods: Pods, agents: Agents, namespace: str
+) -> None:
+    """The object of the trace cannot be had: until it is there again, the kernel counts for the pods that are meant."""
+    pods.node(NODE, {})
+    moved = pods.create("moved", namespace=namespace, node=NODE, labels={"app": "api"})
+    agent = agents.start(NODE)
+    elf = counting()
+    trace = publish(cluster, namespace, "early", elf, target={"podSelector": {"matchLabels": {"app": "api"}}}, **FAST)
+    reported(cluster, trace, lambda s: s["phase"] == "Attached")
+    make_calls(10, moved)
+    reported(cluster, trace, lambda s: total(s) == 10)
+    agent.kill()
+    cluster.api("DELETE", f"/api/v1/namespaces/{SYSTEM}/configmaps/kubebpf-{digest_of(elf)[7:47]}")
+    late = pods.create("late", namespace=namespace, node=NODE, labels={"app": "api"})
+    cluster.api("PATCH", moved.path, {"metadata": {"labels": {"app": "web"}}})
+    agent.start()
+    started = time.monotonic()
+    eventually(lambda: "the object cannot be had" in agent.log.read_text(), timeout=20)
+    print(f"an agent's start to the scopes: less than {time.monotonic() - started:.2f} s")
+    make_calls(7, late)
+    make_calls(1000, moved)
+    published(cluster, trace, elf)
+    status = reported(cluster, trace, lambda s: s["phase"] == "Attached" and total(s) >= 17, timeout=40)
+    assert counts(status) == {(namespace, "moved", "app"): 10, (namespace, "late", "app"): 7}
     agent.check()
 
 

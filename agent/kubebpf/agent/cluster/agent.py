@@ -29,6 +29,7 @@ from kubebpf.agent.cluster.cost import MIB, Budget, CpuLimitError, Statistics
 from kubebpf.agent.cluster.desired import Identity, Run, Stop, ends_at, wish
 from kubebpf.agent.cluster.ended import Ended
 from kubebpf.agent.cluster.known import NAMESPACES, Known, resources
+from kubebpf.agent.cluster.left import Left
 from kubebpf.agent.cluster.live import Live, Surroundings, attach, close_quietly, leave_quietly, why
 from kubebpf.agent.cluster.objects import Objects, RefusedError, check_allowed, retryable
 from kubebpf.agent.cluster.part import Part
@@ -112,6 +113,7 @@ class Agent:
         upload = Upload(api, settings.namespace, trying.btf)
         self._keeper = NodeKeeper(api, settings.node, partial(gather, trying), partial(attribution, directory), upload)
         self._ended = Ended(self._close_live)
+        self._left = Left(self._pinned)
         # One: programs are verified one after the other anyhow, and a node has other work to do.
         self._loader = ThreadPoolExecutor(1, "loader")
         self._parts: dict[Uid, Part] = {}
@@ -193,6 +195,10 @@ class Agent:
         """Once, when all traces are known: what earlier agents left of others goes."""
         if not self._swept:
             self._swept = True
+            for trace in self._known.traces.values():
+                if isinstance(wished := wish(trace, self._known.node), Run):
+                    self._left.open(trace, wished.identity)
+            self._left.sync(self._directory.pods(), self._known.namespaces)
             self._loader.submit(self._pinned.sweep, set(self._known.traces))
 
     def _sleep(self) -> float:
@@ -316,6 +322,7 @@ class Agent:
         return said.phase == "Completed" or (said.phase, said.reason) in _FINAL
 
     def _stop_here(self, part: Part, reason: str, keep: bool) -> None:
+        self._left.close(part.trace.name.uid)
         part.loading = None
         part.retry_at = 0.0
         if part.live is not None:
@@ -375,6 +382,7 @@ class Agent:
             self._print(part, part.live.poll())
             self._drop(part, part.live)
         self._ended.let_go(part.trace.name.uid)
+        self._left.close(part.trace.name.uid)
         part.live, part.settled, part.unpinned, part.looks = live, None, False, 0
         part.backoff.reset()
         took = "took up" if live.adopted else "loaded in {:.1f} ms, attached in {:.1f} ms".format(*(1000 * s for s in live.took))
@@ -410,6 +418,7 @@ class Agent:
             if part.live is None and isinstance(error, ApiError):
                 self._reporting.write(part, _idle(loaded.identity, "Pending", "ObjectUnavailable", str(error)))
             return
+        self._left.close(loaded.identity.uid)
         if part.live is not None:
             self._drop(part, part.live)
         self._loader.submit(self._pinned.keep_only, loaded.identity.uid)
@@ -512,6 +521,7 @@ class Agent:
             return
         self._scopes_of = version
         pods, levels = self._directory.pods(), self._directory.levels()
+        self._left.sync(pods, self._known.namespaces)
         for part in self._parts.values():
             with self._guard(part):
                 if part.live is not None:

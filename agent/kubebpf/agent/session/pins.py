@@ -175,6 +175,17 @@ class Pins:
         except (LibbpfError, OSError) as error:
             raise StalePinsError(str(error)) from error
 
+    def opened_map(self, kept: Kept, name: str) -> BpfMap | None:
+        """One of the maps, for whoever closes it; None when the session has none of this name.
+
+        Raises:
+            LibbpfError: its pin is missing.
+        """
+        for i, (found, _) in enumerate(kept.maps):
+            if found == name:
+                return BpfMap.open(self.path / f"map_{i}", name)
+        return None
+
     @contextmanager
     def taken_up(self, kept: Kept, manifest: Manifest) -> Iterator[Loaded]:
         """Open everything that is pinned; the pins stay at the end of the block, unless the loaded set removed them.
