@@ -49,7 +49,7 @@ def failed(trace: Trace, node: str, reason: str) -> str:
     error = eventually(lambda: next(e for e in trace.status()["nodeErrors"] if e["node"] == node), timeout=20)
     assert error["reason"] == reason, error
     assert degraded["message"]
-    event = eventually(lambda: events(trace)[f"NodeFailed {node}"], timeout=10)
+    event = eventually(lambda: events(trace)[f"NodeFailed {node}"], timeout=30)
     assert event["type"] == "Warning" and reason in event["message"]
     print(f"{degraded['reason']}: {degraded['message']}\n{event['message']}")
     message: str = error["message"]

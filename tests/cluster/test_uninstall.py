@@ -109,6 +109,25 @@ def test_an_api_server_that_is_away_is_no_uninstallation(
     delete(cluster, trace)
 
 
+def test_a_namespace_goes_although_operator_and_agents_are_gone_for_good(
+    cluster: ControlPlane, system: System, pods: Pods, agents: Agents, tmp_path: Path
+) -> None:
+    """Nothing of kubebpf has a finalizer: traces, turns of a schedule, reports."""
+    space = cluster.namespace(f"short-{secrets.token_hex(3)}")
+    node = pods.node(f"node-{secrets.token_hex(3)}", {"short": space})
+    agent = agents.start(node)
+    with OperatorProcess(system.operator, system.namespace, tmp_path / "operator.log", 1.0) as operator:
+        trace = Trace(cluster, space, "counts", COUNT, target={"nodeSelector": {"short": space}})
+        Trace(cluster, space, "often", COUNT, duration="1s", schedule="* * * * *")
+        trace.condition("Ready", "True")
+        operator.server.kill()
+    agent.kill()
+    kinds = ("bpftraces", "clusterbpftraces", "bpftracereports", "bpfnodes", "btfchunks")
+    assert not [thing for kind in kinds for thing in cluster.get(kind) if thing["metadata"].get("finalizers")]
+    assert cluster.get("bpftracereports", namespace=space)
+    cluster.kubectl("delete", "namespace", space, "--timeout=60s")
+
+
 def test_helm_uninstall(cluster: ControlPlane, pods: Pods, tmp_path: Path) -> None:
     """A release of its own: what helm made is gone, and what the operator made for itself is what the docs say."""
     space = f"second-{secrets.token_hex(3)}"
