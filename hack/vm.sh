@@ -7,6 +7,7 @@
 # The guest sees this machine's root file system, read-only, under an overlay in its own memory: a Python environment of the host
 # runs in it, and nothing that it writes is seen outside. With KVM it takes a few seconds, without some tens.
 #   VM_TIMEOUT=600 seconds    VM_MEMORY=2048 MiB    VM_PASS="A B": variables that the command is to have
+#   VM_NETWORK=1: a network card, behind which 10.0.2.2 is this machine; its driver is the command's to load
 set -euo pipefail
 CACHE=${KUBEBPF_VM:-$HOME/.cache/kubebpf/vm}
 KERNEL_SUITE=trixie QEMU_SUITE=bookworm
@@ -117,6 +118,8 @@ boot() {
     exec "$2" --socket-path="$1/root.sock" -o source="$1/ro",sandbox=chroot,cache=always,no_posix_lock,log_level=err' \
     _ "$work" "$CACHE/virtiofsd/usr/lib/qemu/virtiofsd" >> "$work/virtiofsd.log" 2>&1 &
   for _ in $(seq 200); do [ -S "$work/root.sock" ] && break; sleep 0.02; done
+  local network=()
+  [ -z "${VM_NETWORK:-}" ] || network=(-netdev user,id=net -device virtio-net-pci,netdev=net,romfile=)
   LD_LIBRARY_PATH=$libraries QEMU_MODULE_DIR=$CACHE/qemu/usr/lib/x86_64-linux-gnu/qemu \
   timeout -k 5 "${VM_TIMEOUT:-600}" "$CACHE/qemu/usr/bin/qemu-system-x86_64" \
     -L "$CACHE/qemu/usr/share/qemu" -L "$CACHE/qemu/usr/share/seabios" -nodefaults -no-user-config -display none -no-reboot \
@@ -126,11 +129,11 @@ boot() {
 nokaslr mitigations=off no_timer_check random.trust_cpu=on audit=0" \
     -chardev socket,id=root,path="$work/root.sock" -device vhost-user-fs-pci,chardev=root,tag=root,queue-size=1024 \
     -serial file:"$work/console" -device virtio-serial-pci -chardev stdio,id=out,signal=off -device virtconsole,chardev=out \
-    -chardev file,id=status,path="$work/status" -device virtserialport,chardev=status,name=status < /dev/null 2> "$work/qemu.log" || true
+    -chardev file,id=status,path="$work/status" -device virtserialport,chardev=status,name=status "${network[@]}" < /dev/null 2> "$work/qemu.log" || true
 }
 
 case ${1:-} in
   setup) setup ;;
   run) shift; run "$@" ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -65,6 +65,11 @@ def wake_less(toggles: Any = aiotoggles.ToggleSet) -> None:
         toggles.make_toggle, toggles.drop_toggle = _make_toggle, _drop_toggle
 
 
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether asyncio has more to say than that kopf's watches were in the middle of something when the process ended."""
+    return not record.getMessage().startswith("an error occurred during closing of asynchronous generator")
+
+
 async def run(**options: Any) -> None:
     """Run `kopf.operator` until a signal ends it.
 
@@ -73,6 +78,7 @@ async def run(**options: Any) -> None:
     """
     memo = options.pop("memo")
     wake_less()
+    logging.getLogger("asyncio").addFilter(is_worth_a_line)
     for pause in _pauses():
         if not await _run_once(memo=kopf.Memo(memo), **options):
             return
