@@ -186,6 +186,29 @@ def test_pods_that_came_or_left_meanwhile_are_seen_to_before_anything_slow(
     agent.check()
 
 
+def test_of_two_agents_of_a_node_the_second_waits_and_takes_over(
+    cluster: ControlPlane, pods: Pods, agents: Agents, namespace: str
+) -> None:
+    """As in a rolling update that starts the new pod before the old one has ended."""
+    pods.node(NODE, {})
+    pod = pods.create("api-0", namespace=namespace, node=NODE)
+    first = agents.start(NODE)
+    trace = publish(cluster, namespace, "surge", counting(), **FAST)
+    status = reported(cluster, trace, lambda s: s["phase"] == "Attached")
+    load = Workload.start("--forever", "--gap-us", 500, pod=pod)
+    load.begin()
+    second = agents.start(NODE)
+    eventually(lambda: "another agent of this node is still at work" in second.log.read_text(), timeout=20)
+    assert not held_by(second.pid).link
+    assert first.stop() == 0
+    eventually(lambda: "took up" in second.log.read_text(), timeout=20)
+    time.sleep(0.5)
+    made = load.stop()
+    after = reported(cluster, trace, lambda s: total(s) >= made and s.get("reason") is None)
+    assert (total(after), after["session"]) == (made, status["session"])
+    second.check()
+
+
 EXITING = """tracepoint:syscalls:sys_enter_getppid { @all = count(); if (comm == "lastcall") { exit(); } }
 end { @ended = count(); printf("the end\\n"); }"""
 

@@ -21,8 +21,8 @@ from kubebpf.agent.session.errors import AttachError, ParameterError
 from kubebpf.agent.session.libraries import resolve
 from kubebpf.agent.session.maps import MapState
 from kubebpf.agent.session.options import Options
-from kubebpf.agent.session.ring import Exit, Record
-from kubebpf.agent.session.session import Session, default_ring_bytes
+from kubebpf.agent.session.ring import Exit, Record, default_ring_bytes
+from kubebpf.agent.session.session import Session
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.cells import Count, Last
 from kubebpf.compiler.artifact.decode import PlainResolver

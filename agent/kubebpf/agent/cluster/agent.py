@@ -145,6 +145,8 @@ class Agent:
 
     def run(self) -> None:
         """Work until `stop` is called; then close all sessions and write the last reports."""
+        if not self._pinned.own(lambda: self._stopping):
+            return
         watches = [Watch(self._api, resource, self._put) for resource in resources(self._settings.node)]
         self._writer.start()
         self._owner.start()

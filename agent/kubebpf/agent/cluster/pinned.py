@@ -10,19 +10,23 @@ Only folders of this node's name are looked at: a machine may have agents of sev
 
 from __future__ import annotations
 
+import fcntl
 import logging
-from collections.abc import Collection, Iterator
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from kubebpf.agent.cluster.desired import Identity
 from kubebpf.agent.cluster.report import node_label
 from kubebpf.agent.cluster.trace import Uid
-from kubebpf.agent.session.pins import Kept, Pins, StalePinsError, check_private
+from kubebpf.agent.session.pins import Kept, Pins, StalePinsError, check_private, private_folder
 
 log = logging.getLogger(__name__)
 
 DEFAULT = Path("/sys/fs/bpf/kubebpf")
+_LOOK_SECONDS = 0.1
 _DIGEST, _SESSION = 16, 12  # characters of each in a folder's name
 
 
@@ -38,6 +42,7 @@ class Pinned:
         # bpffs takes no names with dots, and no name of a node has an underscore.
         self._folder = root / node_label(node).replace(".", "_") if root else None
         self._warned = False
+        self._lock = -1
 
     def new(self, identity: Identity, session: str) -> Pins | None:
         """Where a session is to be pinned; None: nowhere."""
@@ -78,6 +83,35 @@ class Pinned:
             if not any(path.name.startswith(f"{uid}-") for uid in uids):
                 log.info("%s: removed, its trace is gone", path.name)
                 _remove(path)
+
+    def own(self, stopped: Callable[[], bool]) -> bool:
+        """Be the only agent that works with these pins: wait until another one has ended, as in an update that starts the new pod
+        first. The lock ends with the process.
+
+        Args:
+            stopped: asked while waiting.
+
+        Returns:
+            whether to go on; not, when it was stopped meanwhile.
+        """
+        if self._folder is None:
+            return True
+        try:
+            private_folder(self._folder)
+            self._lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            self.refused(error)
+            return True
+        said = False
+        while not stopped():
+            with suppress(BlockingIOError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            if not said:
+                log.warning("%s: another agent of this node is still at work; waiting for its end", self._folder)
+            said = True
+            time.sleep(_LOOK_SECONDS)
+        return False
 
     def remove(self) -> None:
         """Remove all that is pinned on this node, and its folder: no agent will come."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from kubebpf.compiler.artifact.manifest import HEADER_SIZES, Event, Manifest, ManifestError
@@ -115,3 +116,14 @@ def held_share(manifest: Manifest) -> float:
     them when the agent is killed in that moment.
     """
     return 1.0 if any(event.kind in _EFFECTS for event in manifest.events) else 0.5
+
+
+def default_ring_bytes() -> int:
+    """The ring buffer's size when nobody chose one: a 4096th of the memory, from 256 KiB to 16 MiB, a power of two.
+
+    bpftrace chooses by memory, too (64 to 4096 pages, each CPU); one buffer serves all CPUs here.
+    """
+    meminfo = Path("/proc/meminfo").read_text().split()
+    memory = int(meminfo[meminfo.index("MemTotal:") + 1]) * 1024
+    wanted = min(max(memory // 4096, 256 << 10), 16 << 20)
+    return 1 << (wanted - 1).bit_length()

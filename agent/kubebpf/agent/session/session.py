@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -46,7 +45,7 @@ from kubebpf.agent.session.moving import Moving, user_attaches
 from kubebpf.agent.session.options import Options, Purpose
 from kubebpf.agent.session.pins import Kept, Pins, StalePinsError, announce_again
 from kubebpf.agent.session.points import Node, Point, Target, number
-from kubebpf.agent.session.ring import Exit, Reader, Record, exit_of, held_share
+from kubebpf.agent.session.ring import Exit, Reader, Record, default_ring_bytes, exit_of, held_share
 from kubebpf.compiler.artifact.artifact import Artifact
 from kubebpf.compiler.artifact.decode import Resolver
 from kubebpf.compiler.artifact.manifest import CONSTANTS, ENDED, NAMES, PACKETS, RING, SCOPE, SITES, Attach, MapSchema
@@ -596,14 +595,3 @@ class Session:
 
 def _moment(attach: Attach) -> str:
     return PROVIDERS[attach.provider].moment if attach.provider in PROVIDERS else ""
-
-
-def default_ring_bytes() -> int:
-    """The ring buffer's size when nobody chose one: a 4096th of the memory, from 256 KiB to 16 MiB, a power of two.
-
-    bpftrace chooses by memory, too (64 to 4096 pages, each CPU); one buffer serves all CPUs here.
-    """
-    meminfo = Path("/proc/meminfo").read_text().split()
-    memory = int(meminfo[meminfo.index("MemTotal:") + 1]) * 1024
-    wanted = min(max(memory // 4096, 256 << 10), 16 << 20)
-    return 1 << (wanted - 1).bit_length()
