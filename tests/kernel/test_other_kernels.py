@@ -122,6 +122,12 @@ REFUSED: dict[str, tuple[str, Change, str, str]] = {
         "KernelLayoutDiffers",
         f"struct task_struct: comm has 32 bytes here, and 16 bytes {THERE}",
     ),
+    "element": (
+        "begin { print(curtask.comm[12]); }",
+        lambda d: d.resize_array("task_struct", "comm", 12),
+        "KernelFieldMissing",
+        "this kernel has no field comm[12] in struct task_struct",
+    ),
     "printed whole": (
         "begin { print(*curtask.nsproxy); }",
         lambda d: d.move("nsproxy", "mnt_ns", 8),
@@ -158,6 +164,7 @@ RUNS: dict[str, tuple[str, Change]] = {
         "begin { print(curtask.nsproxy.uts_ns.name.sysname); }",
         lambda d: d.rename_member("nsproxy", "net_ns", "net"),
     ),
+    "an array that is longer": ("begin { print(curtask.comm[12]); }", lambda d: d.resize_array("task_struct", "comm", 32)),
     "no struct at all": ("begin { print(1); }", lambda d: d.rename("struct", "task_struct", "task")),
     "a struct of the program's own": (
         "struct nsproxy { int a; int b; } begin { @ = *(struct nsproxy *)curtask; }",

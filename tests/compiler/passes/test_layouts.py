@@ -40,7 +40,11 @@ CASES: dict[str, tuple[str, Shown]] = {
         {"struct sched_entity": (None, [("vruntime", None, 64)])},
     ),
     "members of an unnamed struct are its owner's": ("begin { print(curtask.second); }", {TASK: (None, [("second", None, 32)])}),
-    "an element: how long the array is": ("begin { print(curtask.numbers[1]); }", {TASK: (None, [("numbers", None, 128)])}),
+    "an element: that there is one": ("begin { print(curtask.numbers[1]); }", {TASK: (None, [("numbers[1]", None, 32)])}),
+    "any element: how long the array is": (
+        "begin { $i = 2; print(curtask.numbers[$i]); }",
+        {TASK: (None, [("numbers", None, 128)])},
+    ),
     "printed whole": ("begin { print(curtask.se); }", {"struct sched_entity": ENTITY, TASK: (None, [("se", None, 128)])}),
     "copied whole": ("begin { @ = *(struct sched_entity *)0; }", {"struct sched_entity": ENTITY}),
     "in a tuple": ("begin { $x = (1, *(struct sched_entity *)0); print($x.1.weight); }", {"struct sched_entity": ENTITY}),

@@ -45,17 +45,28 @@ class Composite:
         return int(lib().btf__type_by_id(self.btf, self.number).size)
 
     def part(self, path: str) -> Place | None:
-        """A member, `outer.inner` of a struct in it; None when there is none.
+        """A member, `outer.inner` of a struct in it, or an element of an array, `array[3]`; None when there is none.
 
         Those of unnamed structs and unions in it count as its own, as in C.
         """
         at, number, width = 0, self.number, 0
+        path, _, index = path.partition("[")
         for name in path.split("."):
             found = self._find(number, name, 0)
             if found is None:
                 return None
             at, number, width = at + found[0], found[1], found[2]
+        if index:
+            return self._element(at, number, int(index.rstrip("]")))
         return Place(at, width or max(0, int(lib().btf__resolve_size(self.btf, number))) * 8)
+
+    def _element(self, at: int, number: int, index: int) -> Place | None:
+        array = lib().btf__type_by_id(self.btf, _plain(self.btf, number))
+        if array.info >> 24 & 0x1F != _ARRAY:
+            return None
+        element, _, length = ffi.cast("__u32 *", array + 1)[0:3]  # struct btf_array {type, index_type, nelems}
+        size = max(0, int(lib().btf__resolve_size(self.btf, element))) * 8
+        return Place(at + index * size, size) if index < length else None
 
     def _find(self, number: int, name: str, depth: int) -> tuple[int, int, int] | None:
         """Place in bits, type and, of a bitfield, width of a member."""

@@ -52,6 +52,11 @@ class BpfObject:
         """The names of its maps, in the order of the object; data sections are maps too."""
         return tuple(self._maps)
 
+    @property
+    def to_be_loaded(self) -> set[str]:
+        """The names of the programs that `load` loads."""
+        return {name for name, program in self.programs.items() if program.autoload}
+
     def initial_value(self, name: str) -> memoryview:
         """The bytes that a data section's map starts with, to be written in place before `load`.
 

@@ -1,6 +1,6 @@
 """Whether this kernel has what the object takes for granted, where it takes it: asked before anything is loaded.
 
-check_layouts(manifest.layouts, None, Node())
+check_layouts(manifest, {"kb0_begin"}, None, Node())
 KernelFieldError   this kernel has no field exit_signal in struct task_struct
 KernelLayoutError  struct cred: uid lies at byte 12 here, and at byte 8 in the kernel that the program was compiled for
 """
@@ -8,7 +8,7 @@ KernelLayoutError  struct cred: uid lies at byte 12 here, and at byte 8 in the k
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from kubebpf.agent.libbpf.errors import LibbpfError
@@ -16,10 +16,11 @@ from kubebpf.agent.libbpf.layouts import Composite, Place, composite, constants,
 from kubebpf.agent.libbpf.prototypes import prototype
 from kubebpf.agent.libbpf.types import KernelTypes
 from kubebpf.agent.session.alike import STUBS, fields
-from kubebpf.agent.session.errors import KernelFieldError, KernelLayoutError
+from kubebpf.agent.session.errors import FactError, KernelFieldError, KernelLayoutError
 from kubebpf.agent.session.functions import VMLINUX
 from kubebpf.agent.session.points import Node
 from kubebpf.compiler.artifact.layouts import Layout, Part
+from kubebpf.compiler.artifact.manifest import Manifest
 
 _THERE = "in the kernel that the program was compiled for"
 _NUMBER = re.compile(r"(offset|size):(\d+)")
@@ -27,20 +28,23 @@ _NUMBER = re.compile(r"(offset|size):(\d+)")
 Difference = KernelFieldError | KernelLayoutError
 
 
-def check_layouts(layouts: Iterable[Layout], probes: Iterable[int], btf: Path | None, node: Node) -> None:
+def check_layouts(manifest: Manifest, programs: Collection[str], btf: Path | None, node: Node) -> None:
     """Compare all with this kernel.
 
     Args:
-        probes: the attach points whose programs are to be loaded; what only others count on is of no matter.
+        programs: that are to be loaded; what only others count on is of no matter.
         btf: the kernel's type information, where that is not what the kernel itself shows.
         node: where tracepoints and functions are looked up.
 
     Raises:
         KernelFieldError: it lacks something that the program reads.
         KernelLayoutError: it has it elsewhere, or of another size.
+        FactError: the manifest is newer than this agent.
     """
-    loaded = set(probes)
-    wanted = [layout for layout in layouts if not layout.probes or loaded.intersection(layout.probes)]
+    loaded = {attach.probe for attach in manifest.attaches if attach.program in programs}
+    if unknown := {layout.sort for layout in manifest.layouts} - _CHECKS.keys():
+        raise FactError(f"the object counts on a {min(unknown)} of the kernel, which this agent does not know")
+    wanted = [layout for layout in manifest.layouts if not layout.probes or loaded.intersection(layout.probes)]
     if not wanted:
         return
     with KernelTypes(btf) as types:

@@ -129,7 +129,7 @@ class Session:
         with self._stack:
             opened = self._stack.enter_context(open_object(self.artifact.elf, self.options.name, self.options.btf))
             self._prepare(opened)
-            self._check_kernel(opened)
+            check_layouts(self.manifest, opened.to_be_loaded, self.options.btf, self.node)
             self._loaded = self._stack.enter_context(loaded(opened))
             for row in self._rows:
                 told = self._loaded.maps[row.map]
@@ -467,10 +467,6 @@ class Session:
         self._names |= {point.cookie: point.name for point in self.points}
         if CONSTANTS in opened.map_names:
             fill(opened.initial_value(CONSTANTS), self.manifest, replace(self.options, traced=not self.node.kprobes))
-
-    def _check_kernel(self, opened: BpfObject) -> None:
-        wanted = (attach.probe for attach in self.manifest.attaches if opened.programs[attach.program].autoload)
-        check_layouts(self.manifest.layouts, wanted, self.options.btf, self.node)
 
     def _ring_bytes(self) -> int:
         return self.options.ring_bytes or self.manifest.config.ring_pages * _PAGE or default_ring_bytes()

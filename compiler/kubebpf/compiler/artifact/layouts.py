@@ -21,7 +21,8 @@ class Part:
     """One member, constant or parameter.
 
     Args:
-        name: of a member in an unnamed struct that has a name: `outer.inner`; of a record's `field=member`.
+        name: of a member in an unnamed struct that has a name: `outer.inner`; of an element `array[3]`; of a record's
+            `field=member`.
         at: of a member, bits from the start; of a constant, its value; of a parameter, its number from 0. None: wherever it is.
         size: in bits; None: of any size.
     """

@@ -116,6 +116,9 @@ class Layouts:
                 self._member(node)
             case typed.Element(array=None):
                 self._exists(_target(node.object.type))
+            case typed.Element(object=typed.Member() as whole, index=typed.Constant(value=index), array=Array(element=element)):
+                # How long the array is, is of no matter as long as it has this one.
+                self._member(whole, f"[{index}]", element)
             case typed.Element(object=typed.Member() as whole):
                 self._member(whole)
             case typed.SizeOf(struct=struct):
@@ -151,8 +154,13 @@ class Layouts:
             self.whole(field.type)
             self.printed([field.type])
 
-    def _member(self, node: typed.Member) -> None:
-        """A member that is read: relocated by its name, unless it lies in a struct that has none."""
+    def _member(self, node: typed.Member, element: str = "", of: Type | None = None) -> None:
+        """A member that is read: relocated by its name, unless it lies in a struct that has none.
+
+        Args:
+            element: of the member, which is an array: all that is read of it.
+            of: the element's type.
+        """
         steps = list(_steps(node))
         if node.struct.origin is not Origin.BTF or any(step.struct.origin is not Origin.BTF for step in steps):
             return
@@ -164,9 +172,10 @@ class Layouts:
         names = [step.field.name for step in steps[start:] if step.field.name]
         key = _key(steps[start].struct)
         # All about a bitfield is relocated, and a pointer has its size everywhere.
-        free = node.field.bit_size or isinstance(node.field.type, Pointer)
+        read = of or node.field.type
+        free = node.field.bit_size or (isinstance(read, Pointer) and not element)
         if key is not None:
-            self.part(key, Part(".".join(names), None, None if free else sizeof(node.field.type) * 8 or None))
+            self.part(key, Part(".".join(names) + element, None, None if free else sizeof(read) * 8 or None))
 
     def _argument(self, node: typed.Argument, target: Target | None) -> None:
         event = _event(target)
