@@ -25,8 +25,11 @@ from kubebpf.compiler.types.model import (
     U64,
     VOID,
     Aggregate,
+    Bool,
     Buffer,
+    EnumType,
     FunctionType,
+    Int,
     Pointer,
     Resolved,
     Type,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from kubebpf.compiler.emit.code import Code
     from kubebpf.compiler.passes.typing import Typing
 
+SEVERAL = 'print((a, b)) prints a tuple, and printf("%s %d\\n", a, b) text.'
 MOST = 64  # arguments of one format string
 
 # --- printf and its kin -----------------------------------------------------------------------------------------------
@@ -62,11 +66,26 @@ def _fits(t: Typing, node: tree.Call, spec: str, value: typed.Expr) -> bool:
     wanted = _wanted(match["kind"], value.type)
     if not wanted:
         return True
-    hint = ("print(@map) shows it.",) if isinstance(value.type, Aggregate) else ()
+    hint = _format_hint(node, value)
     t.complain(
         FormatMismatch(span=value.span, name=node.name, conversion=spec[1:], wanted=wanted, found=str(value.type), help=hint)
     )
     return False
+
+
+def _format_hint(node: tree.Call, value: typed.Expr) -> tuple[str, ...]:
+    """How to print a value that its conversion does not take."""
+    match value.type:
+        case Aggregate():
+            return ("print(@map) shows it.",)
+        case Void():
+            return ("It has no value: some helpers print by themselves.",)
+        case Buffer():
+            return ("%r prints it.",)
+        case Int() | Bool() | EnumType() | Pointer():
+            return ()
+        case _:
+            return ("%s prints it.",)
 
 
 def _wanted(kind: str, found: Type) -> str:
@@ -97,7 +116,9 @@ def _check_print(t: Typing, node: tree.Call) -> typed.Expr:
     if isinstance(first, tree.Map):
         return _print_map(t, node)
     if len(node.arguments) > 1:
-        problem = WrongArgument(span=node.arguments[1].span, name="print", wanted="top and div for whole maps", found="a value")
+        problem = WrongArgument(
+            span=node.arguments[1].span, name="print", wanted="top and div for whole maps", found="a value", help=(SEVERAL,)
+        )
         return t.bad(node, problem)
     value = t.value(first)
     if isinstance(value, typed.Bad):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
 
 
+FORMATTED = ("printf", "errorf", "warnf", "cat", "system")  # whose first argument is a format
+
+
 def gives(result: Type) -> Check:
     """The check of a builtin without arguments that always has the same type."""
 
@@ -64,7 +67,8 @@ def literal_string(t: Typing, node: tree.Call, index: int) -> str | None:
     if isinstance(value, typed.Text):
         return value.value.decode(errors="surrogateescape")
     if not isinstance(value, typed.Bad):
-        t.complain(NeedsLiteral(span=value.span, name=node.name, wanted="a string", found=str(value.type)))
+        hint = (f'Write {node.name}("%s", …).',) if index == 0 and node.name in FORMATTED else ()
+        t.complain(NeedsLiteral(span=value.span, name=node.name, wanted="a string", found=str(value.type), help=hint))
     return None
 
 

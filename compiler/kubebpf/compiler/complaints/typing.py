@@ -154,6 +154,13 @@ class BadCondition(Complaint):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoFraction(Complaint):
+    """`1.5`."""
+
+    title: ClassVar[str] = "there are no fractions: BPF computes with integers only"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContextInKey(Complaint):
     """`ctx` as a key, or in one."""
 

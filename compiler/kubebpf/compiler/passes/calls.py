@@ -22,7 +22,7 @@ from kubebpf.compiler.complaints.typing import (
     WriteNotAllowed,
     WrongArgumentCount,
 )
-from kubebpf.compiler.passes import casts
+from kubebpf.compiler.passes import advice, casts
 from kubebpf.compiler.passes.c_definitions import macro
 from kubebpf.compiler.passes.functions import invoke
 from kubebpf.compiler.passes.places import refused_here
@@ -32,6 +32,9 @@ from kubebpf.compiler.types import typed
 if TYPE_CHECKING:
     from kubebpf.compiler.builtins.record import Builtin
     from kubebpf.compiler.passes.typing import Typing
+
+
+TEXT = 'If it is text, write it in double quotes: "text".'
 
 
 def identifier(t: Typing, node: tree.Identifier) -> typed.Expr:
@@ -53,7 +56,8 @@ def identifier(t: Typing, node: tree.Identifier) -> typed.Expr:
     near = t.hint(node.span, node.name, lambda: chain(bare, t.view.constant_names()))
     if name.startswith("sarg") and name[4:].isdigit():
         near = ("sarg* is deleted: bpftrace deprecated it in 0.21 and removed it behind 0.24. Read the stack through reg().",)
-    return t.bad(node, UnknownIdentifier(span=node.span, name=node.name, help=near))
+    known = advice.for_name(t, node.name)
+    return t.bad(node, UnknownIdentifier(span=node.span, name=node.name, help=known or near or (TEXT,)))
 
 
 def _numbered_argument(name: str) -> Builtin | None:
@@ -69,14 +73,14 @@ def call(t: Typing, node: tree.Call) -> typed.Expr:
     if builtin is None:
         return _unknown(t, node)
     if builtin.aggregate:
-        return t.bad(node, AggregateMisused(span=node.span, name=node.name))
+        return t.bad(node, AggregateMisused(span=node.span, name=node.name, help=advice.usage(node.name)))
     return check(t, builtin, node)
 
 
 def _unknown(t: Typing, node: tree.Call) -> typed.Expr:
     """A function that nothing defines. Its arguments are checked, but for names: these may be defined where it is."""
     near = t.hint(node.name_span, node.name, lambda: (*BUILTINS, *t.functions))
-    error = UnknownFunction(span=node.name_span, name=node.name, help=near)
+    error = UnknownFunction(span=node.name_span, name=node.name, help=advice.for_name(t, node.name) or near)
     t.lacks(error, FunctionAssumed(span=node.name_span, name=node.name), certain=bool(near))
     for argument in node.arguments:
         if isinstance(argument, tree.NamedType | tree.PointerType | tree.ArrayType | tree.TypeofType | tree.TupleType):
@@ -116,5 +120,6 @@ def arguments_fit(t: Typing, builtin: Builtin, node: tree.Call) -> bool:
     )
     if least == most:
         wanted = f"exactly {least} argument{'s' * (least != 1)}" if least else "no arguments"
-    t.complain(WrongArgumentCount(span=node.span, name=node.name, wanted=wanted, found=len(node.arguments)))
+    found, help_ = len(node.arguments), advice.usage(node.name)
+    t.complain(WrongArgumentCount(span=node.span, name=node.name, wanted=wanted, found=found, help=help_))
     return False

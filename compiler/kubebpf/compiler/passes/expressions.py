@@ -22,7 +22,7 @@ from kubebpf.compiler.complaints.typing import (
     OperatorUnusable,
     UndefinedVariable,
 )
-from kubebpf.compiler.passes import calls, casts, choices, members, typeinfo
+from kubebpf.compiler.passes import advice, calls, casts, choices, members, typeinfo
 from kubebpf.compiler.passes.conversions import aggregate_of, cast_hint, convert, decay, has_truth
 from kubebpf.compiler.passes.fold import COMPARISONS, INT64_MAX, NoValueError, fold, in_range
 from kubebpf.compiler.passes.hints import did_you_mean
@@ -81,7 +81,8 @@ def variable(t: Typing, node: tree.Variable) -> typed.Expr:
     """`$x`."""
     found = t.lookup(node.name)
     if found is None:
-        near = did_you_mean(node.name, t.visible_variables())
+        bare, elsewhere = t.is_builtin(node.name[1:]), t.is_variable(node.name)
+        near = did_you_mean(node.name, t.visible_variables()) or advice.for_variable(t, node.name, bare, elsewhere)
         return t.bad(node, UndefinedVariable(span=node.span, name=node.name, help=near))
     if found.type == VOID:
         t.unresolved = t.unresolved or node.span

@@ -14,6 +14,7 @@ from kubebpf.compiler.complaints.typing import (
     IndexOutOfBounds,
     NegativeIndex,
     NoFields,
+    NoFraction,
     NoIndex,
     NoSuchField,
     NotDereferenceable,
@@ -148,6 +149,8 @@ def tuple_access(t: Typing, node: tree.TupleAccess) -> typed.Expr:
         return t.bad(node)
     if isinstance(node.object, tree.Typeinfo) and isinstance(object_, typed.MakeTuple) and node.index < len(object_.elements):
         return object_.elements[node.index]  # a tuple in older releases
+    if isinstance(node.object, tree.Integer):
+        return t.bad(node, NoFraction(span=node.span))
     if not isinstance(object_.type, Tuple) or node.index >= len(object_.type.elements):
         return t.bad(node, NoIndex(span=node.span, index=str(node.index), type=str(object_.type)))
     return _part(node, object_, node.index)

@@ -191,6 +191,10 @@ class Typing:
         """The names that a misspelt one could have meant."""
         return [name for s in self._scopes for name in s]
 
+    def is_variable(self, name: str) -> bool:
+        """Whether some probe or function has a variable of that name."""
+        return any(variable.name == name for variable in self._variables.values())
+
     def declare(self, node: tree.Variable) -> typed.Variable:
         """A new variable in the innermost scope. The n-th declaration at one place is one variable in every round."""
         key = self.nth(node)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import WrongProbe
 from kubebpf.compiler.kernel.btf import Function
+from kubebpf.compiler.passes import advice
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
 from kubebpf.compiler.types.model import Field, Record, Space, Struct, Type
@@ -80,7 +81,8 @@ def refuses(what: str) -> Typist:
     """The typist of a provider that does not have `what`."""
 
     def refuse(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:
-        return t.bad(node, WrongProbe(span=node.span, name=what, provider=target.provider.name))
+        provider = target.provider.name
+        return t.bad(node, WrongProbe(span=node.span, name=what, provider=provider, help=advice.for_probe(what, provider)))
 
     return refuse
 

@@ -23,8 +23,11 @@ UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 SHORTEST_NS = 1000
 
 
-def _refuse(t: Typing, node: tree.AttachPoint, problem: str) -> Target | None:
-    t.complain(BadAttachPoint(span=node.span, problem=problem))
+_RATES = "s:1 is every second, hz:99 is 99 times a second, 10ms is every 10 ms; a number alone counts nanoseconds."
+
+
+def _refuse(t: Typing, node: tree.AttachPoint, problem: str, *help_: str) -> Target | None:
+    t.complain(BadAttachPoint(span=node.span, problem=problem, help=help_))
     return None
 
 
@@ -40,11 +43,11 @@ def _check_timer(t: Typing, node: tree.AttachPoint) -> Target | None:
         case _:
             return _refuse(t, node, f"{node.provider} probe must have a rate: {node.provider}:s:1 or {node.provider}:10ms")
     if n is None or n <= 0:
-        return _refuse(t, node, f"{node.provider} probe has an invalid rate: it must be a positive number")
+        return _refuse(t, node, f"{node.provider} probe has an invalid rate: it must be a positive number", _RATES)
     if unit == "hz":
         return Target(provider, full_text(node), node, {"hz": n})
     if n * UNITS[unit] < SHORTEST_NS:
-        return _refuse(t, node, f"{node.provider} probe must be at least 1us (1000 nanoseconds)")
+        return _refuse(t, node, f"{node.provider} probe must be at least 1us (1000 nanoseconds)", _RATES)
     return Target(provider, full_text(node), node, {"period_ns": n * UNITS[unit]})
 
 

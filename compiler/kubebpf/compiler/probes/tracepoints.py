@@ -45,11 +45,8 @@ def cause_is_current(t: Typing, node: tree.AttachPoint, meant: Sequence[tuple[st
 
 def _check_tracepoint(t: Typing, node: tree.AttachPoint) -> Target | None:
     if len(node.parts) != 2 or not all(node.parts):
-        t.complain(
-            BadAttachPoint(
-                span=node.span, problem="tracepoint probe must have a category and an event: tracepoint:sched:sched_switch"
-            )
-        )
+        problem = "tracepoint probe must have a category and an event: tracepoint:sched:sched_switch"
+        t.complain(BadAttachPoint(span=node.span, problem=problem, help=_category_of(t, node.parts[-1] if node.parts else "")))
         return None
     category, event = node.parts
     parts: dict[str, str | int] = {"category": category, "event": event}
@@ -68,6 +65,12 @@ def _check_tracepoint(t: Typing, node: tree.AttachPoint) -> Target | None:
     if not cause_is_current(t, node, [(category, event)]):
         return None
     return Target(TRACEPOINT, full_text(node), node, parts, details=found)
+
+
+def _category_of(t: Typing, event: str) -> tuple[str, ...]:
+    """A hint for an event without its category."""
+    found = [f"tracepoint:{c}:{e}" for c, e in t.view.tracepoints() if e == event]
+    return (f"Did you mean {' or '.join(found[:3])}?",) if event and found else ()
 
 
 def _tracepoint_argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Expr:

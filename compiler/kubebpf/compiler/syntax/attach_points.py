@@ -17,7 +17,7 @@ from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.syntax.cursor import Abandoned
 from kubebpf.compiler.syntax.providers import may_hold_path, resolve, similar
 from kubebpf.compiler.syntax.span import Span
-from kubebpf.compiler.syntax.statements import StatementParser
+from kubebpf.compiler.syntax.statements import COMPARE, StatementParser
 from kubebpf.compiler.syntax.tokens import Kind
 
 _NAMED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
@@ -46,7 +46,7 @@ class AttachPointParser(StatementParser):
             return None
         predicate = self.expression()
         if not self.accept("/"):
-            self.expected("'/' to close predicate")
+            self.fail("'/' to close predicate", *((COMPARE,) if self.token.is_op("=") else ()))
         return predicate
 
     def _attach_point(self) -> tree.AttachPoint:
@@ -97,8 +97,22 @@ def _complaints_of(provider: str, span: Span) -> tuple[Complaint, ...]:
         return (NoProvider(span=span),)
     if resolve(provider):
         return ()
-    guess = similar(provider)
-    return (UnknownProvider(span=span, name=provider, help=(f"did you mean {guess}?",) if guess else ()),)
+    return (UnknownProvider(span=span, name=provider, help=_help(provider)),)
+
+
+def _help(provider: str) -> tuple[str, ...]:
+    """What somebody meant who wrote something else where a probe begins."""
+    if provider[0] in "'\"`\u2018\u2019\u201c\u201d":
+        return ("a quote of the shell is part of the text",)
+    if provider == "}":
+        return ("there is no '{' that this closes",)
+    if provider[0] in ";,":
+        return ("nothing separates probes: each ends with its '}'",)
+    if guess := similar(provider):
+        return (f"did you mean {guess}?",)
+    if provider.isidentifier():
+        return (f"a probe says how it is attached: kprobe:{provider}, fentry:{provider}, tracepoint:CATEGORY:{provider}, …",)
+    return ()
 
 
 def with_parameters(point: tree.AttachPoint, parameters: Sequence[str], report: Report) -> tree.AttachPoint:

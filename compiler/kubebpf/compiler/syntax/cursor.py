@@ -19,6 +19,14 @@ MAX_NESTING = 100  # Brackets and blocks inside each other. A level is at most s
 MAX_ERRORS = 50
 
 
+# What most often is wrong where an operator is missing.
+_MISSING = {
+    ")": ("a '(' before this is not closed",),
+    "]": ("a '[' before this is not closed",),
+    "{": ("what a probe, a condition or a loop does stands in braces: { … }",),
+}
+
+
 class Abandoned(Exception):  # noqa: N818 (it is not an error: the error has been reported)
     """The piece being parsed has no meaning; its complaint is in the report."""
 
@@ -85,7 +93,7 @@ class Cursor:
 
     def expect(self, op: str, *help: str) -> Token:
         """Take this operator, or complain that it is missing."""
-        return self.accept(op) or self.fail(f"'{op}'", *help)
+        return self.accept(op) or self.fail(f"'{op}'", *(help or _MISSING.get(op, ())))
 
     def expect_kind(self, kind: Kind, what: str) -> Token:
         """Take a token of this kind, or complain that it is missing."""

@@ -32,6 +32,9 @@ _OPERATOR = re.compile(
 _INT64_MAX = 2**63 - 1
 
 
+_QUOTES = 'text stands in straight double quotes: "text"'
+
+
 class Lexer:
     """The tokens of one source.
 
@@ -83,7 +86,8 @@ class Lexer:
             return Token(Kind.NAME, word[0], self.span(at, word.end()))
         if operator := _OPERATOR.match(self.text, at):
             return Token(Kind.OP, operator[0], self.span(at, operator.end()))
-        return self._bad(at, at + 1, UnexpectedCharacter(span=self.span(at, at + 1), character=first))
+        help_ = (_QUOTES,) if first in "'`\u2018\u2019\u201c\u201d" else ()
+        return self._bad(at, at + 1, UnexpectedCharacter(span=self.span(at, at + 1), character=first, help=help_))
 
     def _bad(self, at: int, end: int, complaint: Complaint) -> Token:
         return Token(Kind.BAD, self.text[at:end], self.span(at, end), complaints=(complaint,))

@@ -122,7 +122,7 @@ def string(text: str, span: Span) -> StringLiteral:
     """The value of a string literal, quotes included in `text`."""
     match = _STRING.fullmatch(text)
     if not (match and match[1]):
-        return StringLiteral("", (UnterminatedString(span=span),))
+        return StringLiteral("", (UnterminatedString(span=span, help=('a string ends with " on the line where it begins',)),))
     value, complaints, done = bytearray(), [], 1
     for escape in _ESCAPE.finditer(text, 1, len(text) - 1):
         value += _encode(text[done : escape.start()])

@@ -18,6 +18,8 @@ from kubebpf.compiler.syntax.providers import resolve
 from kubebpf.compiler.syntax.span import Span
 from kubebpf.compiler.syntax.tokens import ASSIGNMENTS, Kind, Token
 
+COMPARE = "numbers and strings are compared with =="
+_LOOPS = "a loop goes over numbers, for ($i : 0..10) { … }, or over a map, for ($kv : @map) { … }"
 _STARTS = frozenset({Kind.NAME, Kind.VARIABLE, Kind.MAP})
 
 
@@ -90,9 +92,22 @@ class StatementParser(ExpressionParser):
         """A `;`, or the end of the block. What looks like the next statement is not skipped."""
         if self.accept(";") or self.token.is_op("}") or self.token.kind is Kind.END:
             return
-        self.expected("';'")
+        self.expected("';'", *self._separation())
         if self.token.kind not in _STARTS:
             raise Abandoned
+
+    def _separation(self) -> tuple[str, ...]:
+        """What is wrong where a statement does not end."""
+        token = self.token
+        if token.is_op("="):
+            return ("the name of a variable begins with $, that of a map with @",)
+        if token.kind is Kind.NAME and self._behind_name():
+            return ("a variable is made by its first value: $x = 1; or by let $x: int32;",)
+        return ("a ';' separates statements",) if token.kind in _STARTS else ()
+
+    def _behind_name(self) -> bool:
+        """Whether the word in front of the next token is a name that nothing follows, as a type of C is."""
+        return self.lexer.text[: self.end].rpartition(" ")[2].rpartition("{")[2].isidentifier()
 
     # --- Statements ---
 
@@ -216,7 +231,7 @@ class StatementParser(ExpressionParser):
         if not self.accept("("):
             return self.unary()
         condition = self.expression()
-        self.expect(")")
+        self.expect(")", *((COMPARE,) if self.token.is_op("=") else ()))
         return condition
 
     def if_(self) -> tree.If | tree.IfExpr:
@@ -262,8 +277,10 @@ class StatementParser(ExpressionParser):
     def _for(self) -> tree.Statement:
         start = self.advance().span.start
         bracket = self.accept("(")
-        name = self.expect_kind(Kind.VARIABLE, "variable in for loop")
-        self.expect(":")
+        if self.token.kind is not Kind.VARIABLE:
+            self.fail("variable in for loop", _LOOPS)
+        name = self.advance()
+        self.expect(":", _LOOPS)
         iterable = self._iterable()
         if bracket:
             self.expect(")")
