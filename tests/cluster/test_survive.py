@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from kubebpf.agent.session.pins import packed, unpacked
 from support.agents import SYSTEM, AgentProcess, Agents, change, counts, delete, digest_of, publish, report_of, set_status
 from support.agents import compiled as published
 from support.bpfstate import everything, held_by, pinned_below, pins
+from support.chain import build, started
 from support.chart import System
 from support.controlplane import ControlPlane, Object
 from support.counting import counting
@@ -207,6 +209,30 @@ def test_of_two_agents_of_a_node_the_second_waits_and_takes_over(
     after = reported(cluster, trace, lambda s: total(s) >= made and s.get("reason") is None)
     assert (total(after), after["session"]) == (made, status["session"])
     second.check()
+
+
+def test_the_stacks_of_ended_processes_keep_their_words(
+    cluster: ControlPlane, pods: Pods, agents: Agents, tmp_path: Path
+) -> None:
+    pods.node(NODE, {})
+    agent = agents.start(NODE)
+    elf = compiled('tracepoint:syscalls:sys_enter_getppid /comm == "pie"/ { @[ustack(4)] = count(); }', header="context").elf
+    trace = publish(cluster, "", "stacks", elf, kind="ClusterBpfTrace", **FAST)
+    first = reported(cluster, trace, lambda s: s["phase"] == "Attached")
+    program = build("pie", tmp_path)
+    with started(program.path) as process:
+        process.go()
+        said = reported(cluster, trace, lambda s: s["maps"][0]["entries"])["maps"]
+    assert all(frame in json.dumps(said) for frame in program.frames)
+    agent.kill()
+    agent.start()
+    eventually(lambda: "took up" in agent.log.read_text(), timeout=20)
+    with started(program.path) as process:
+        process.go()
+    status = reported(cluster, trace, lambda s: s["maps"] != said)
+    assert status["session"] == first["session"]
+    (entry,) = status["maps"][0]["entries"]  # both processes' stacks are one in words
+    assert entry["count"] == "2" and entry["key"] == said[0]["entries"][0]["key"]
 
 
 EXITING = """tracepoint:syscalls:sys_enter_getppid { @all = count(); if (comm == "lastcall") { exit(); } }

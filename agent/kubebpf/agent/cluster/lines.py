@@ -22,6 +22,8 @@ from kubebpf.agent.output.node import NodeResolver
 from kubebpf.agent.output.writers import TextOutput
 from kubebpf.agent.session.ring import Record
 from kubebpf.agent.session.session import Session
+from kubebpf.agent.symbols.known import KnownPlaces
+from kubebpf.agent.symbols.place import Place
 from kubebpf.compiler.artifact.decode import Resolver
 from kubebpf.compiler.artifact.manifest import Manifest
 from kubebpf.compiler.artifact.values import Cgroup
@@ -35,6 +37,7 @@ class ClusterResolver(NodeResolver):
     def __init__(self, manifest: Manifest, identities: Identities) -> None:
         super().__init__(manifest)
         self._identities = identities
+        self.places = KnownPlaces()
 
     def cgroup(self, id: int) -> Cgroup:
         """The id with path and pod."""
@@ -49,6 +52,10 @@ class ClusterResolver(NodeResolver):
         shown = super().cgroup_path(id, pattern)
         known = self._identities.cgroup(id)
         return Cgroup(id, known.node, shown.path and known.path, known.pod, as_path=True)
+
+    def _user_places(self, pid: int, addresses: Sequence[int]) -> list[Place | None]:
+        found = zip(addresses, super()._user_places(pid, addresses), strict=True)
+        return [self.places.note(pid, address, place) for address, place in found]
 
     def username(self, uid: int) -> str:
         """The name of a user of the node: the agent's own image knows none of them."""

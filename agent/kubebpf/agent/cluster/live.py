@@ -43,11 +43,12 @@ from kubebpf.agent.session.pins import Kept, Pins, StalePinsError
 from kubebpf.agent.session.points import Node
 from kubebpf.agent.session.ring import Record
 from kubebpf.agent.session.session import Session
+from kubebpf.agent.symbols.known import KnownPlaces
 from kubebpf.compiler.artifact.artifact import Artifact
 
 log = logging.getLogger(__name__)
 
-NAMES_TOLD = "names"  # the note with the names of pods
+_NAMES, _PLACES = "names", "functions"  # notes beside the pins
 NODE_PROCESS = 1  # the node's first: the agent shares its pid namespace
 
 
@@ -73,7 +74,7 @@ class Live:
         self.meter: Meter | None = None
         self.weigh_at = 0.0 if any(found.info.grows for found in session.loaded.maps.values()) else math.inf  # monotonic
         self.unwatched = False  # it has a limit of processor time, and nobody counts that
-        self.identities, self._told = identities, 0
+        self.identities, self._told = identities, dict[str, int]()
         self._resolver = ClusterResolver(session.manifest, identities)
         # Loading was refused unless this agent and the trace allow unsafe helpers.
         self._lines = Lines(session, self._resolver, identities, allow_unsafe=trace.allow_unsafe, files=files.of(_folder(trace)))
@@ -117,7 +118,7 @@ class Live:
             self._add(id)
         for id in wanted:
             self.identities.cgroup(id)  # their names are needed when they are gone
-        self.keep_names()
+        self.keep_words()
 
     # -- probes of user programs in containers
 
@@ -183,7 +184,7 @@ class Live:
         """
         self._resolver.settle()
         counters, maps = self.session.counters(), largest_states(self.session, self._resolver, self.trace.top)
-        self.keep_names()
+        self.keep_words()
         if phase == "Attached" and not reason:
             reason, message = self._remark()
             if reason == MISSING and self.session.policy == "error":
@@ -260,15 +261,17 @@ class Live:
         """Whether it outlives this agent."""
         return self.pins is not None
 
-    def keep_names(self) -> None:
-        """Leave the next agent the names of pods: it never sees those that are gone."""
-        if self.pins is None or self._told == self.identities.version:
-            return
-        self._told = self.identities.version
-        try:
-            self.pins.tell(NAMES_TOLD, self.identities.rows())
-        except (LibbpfError, OSError) as error:
-            log.warning("%s: names of pods are not pinned: %s", self.trace.name, error)
+    def keep_words(self) -> None:
+        """Leave the next agent the names of pods and of functions: it never sees those that are gone."""
+        known: dict[str, Identities | KnownPlaces] = {_NAMES: self.identities, _PLACES: self._resolver.places}
+        for name, source in known.items():
+            if self.pins is None or self._told.get(name) == source.version:
+                continue
+            self._told[name] = source.version
+            try:
+                self.pins.tell(name, source.rows())
+            except (LibbpfError, OSError) as error:
+                log.warning("%s: %s are not pinned: %s", self.trace.name, name, error)
 
     def pin(self, pinned: Pinned) -> None:
         """Let the session outlive this agent, where that can be."""
@@ -285,11 +288,12 @@ class Live:
             pinned.refused(error)
 
     def know_before(self, pins: Pins) -> None:
-        """After an adoption: what is in the scope already, and the names of pods that may be gone."""
+        """After an adoption: what is in the scope already, and the names of pods and functions that may be gone."""
         self.adopted, self.pins = True, pins
         self._scope = {CgroupId(id) for id in self.session.scope()} if self.session.manifest.scoped else set()
         with suppress(ValueError, TypeError):  # damaged
-            self.identities.recall(pins.told(NAMES_TOLD) or ())
+            self.identities.recall(pins.told(_NAMES) or ())
+            self._resolver.places.recall(pins.told(_PLACES) or ())
 
     def recall(self, recent: Iterable[Line]) -> None:
         """After an adoption: the last lines, as the report has them."""
