@@ -222,6 +222,20 @@ def test_a_suspended_trace_keeps_its_variants_and_its_results() -> None:
     assert len(found["variants"]) == 1 and read_condition(found, READY)["reason"] == "Suspended"
 
 
+def test_what_a_trace_was_stays_when_its_nodes_go() -> None:
+    variants = Variants(KERNELS, {OTHER: variant("b")})
+    ended = [report(name, "Completed", digest=variant("b").digest, maps=[scalar_count(2)]) for name in "bc"]
+    first = status(OF_KERNEL, variants, ended)
+    assert first["completedAt"] and first["results"]["text"] == "@: 4\n"
+    settled = status(OF_KERNEL, variants, ended, trace(status=first))
+    later = Variants({}, known_variants(parse_trace(trace(status=settled))))
+    assert status(OF_KERNEL, later, ended, trace(status=settled))["results"] == first["results"]
+    gone = status(OF_KERNEL, later, [], trace(status=settled), names="a")
+    for kind in (COMPILED, READY, RECONCILING):
+        assert read_condition(gone, kind) == read_condition(settled, kind)
+    assert all(gone[name] == settled[name] for name in ("results", "nodes", "variants", "completedAt"))
+
+
 # -- what is remembered
 
 

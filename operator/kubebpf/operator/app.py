@@ -160,8 +160,9 @@ class Operator:
             self._kernels[node.name] = node.btf
         if before != self._kernels.get(node.name, ""):
             self._caretaking.set()
-            for uid in self._store.uids():
-                self._queue.mark(uid)
+            for trace in self._store.all_traces():
+                if not is_settled(trace):
+                    self._queue.mark(trace.key.uid)
 
     # -- tasks
 

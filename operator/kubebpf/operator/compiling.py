@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 REMEMBERED = 128  # compilations; with their objects about 20 MB
 REFUSALS = 2048  # remembered; a kilobyte each
 RETRY_AFTER = 300.0  # seconds after which a program that met a limit is tried again: the machine may just have been busy
+STRIKES = 3  # limits met in a row with one kernel's types, after which no more programs are tried with them for a while
 IDLE = 60.0  # seconds after which the process for other kernels is ended
 
 
@@ -67,6 +68,7 @@ class Compiler:
         self._waiting: dict[Request, set[str]] = {}
         self._queue: asyncio.Queue[Request] = asyncio.Queue()
         self._others: list[Request] = []
+        self._strikes: dict[str, tuple[int, float]] = {}
         self._more = asyncio.Event()
 
     def known(self, request: Request) -> Answer | None:
@@ -174,6 +176,8 @@ class Compiler:
         return request.key(self._folded.get(request.program, frozenset()))
 
     async def _compile(self, request: Request, worker: Worker) -> tuple[Answer, float]:
+        if self._is_out(request.view):
+            return Refused(USELESS, "programs that are compiled against this kernel's types take too long"), RETRY_AFTER
         try:
             raw = await worker.compile(request)
         except UnusableError as error:
@@ -183,8 +187,21 @@ class Compiler:
             return Refused(USELESS, str(error)), PAUSE if error.spoilt else RETRY_AFTER
         except (WorkerError, OSError) as error:
             logger.warning("compiling: %s", error)
+            self._strike(request.view)
             return Refused("CompilerLimit", str(error)), RETRY_AFTER
+        self._strikes.pop(request.view, None)
         return self._judge(raw, request), float("inf")
+
+    def _strike(self, view: str) -> None:
+        """Types that are made to cost much must not keep the other kernels waiting."""
+        if view:
+            count, since = self._strikes.get(view, (0, 0.0))
+            recent = time.monotonic() - since < RETRY_AFTER
+            self._strikes[view] = (count + 1 if recent else 1), time.monotonic()
+
+    def _is_out(self, view: str) -> bool:
+        count, since = self._strikes.get(view, (0, 0.0))
+        return count >= STRIKES and time.monotonic() - since < RETRY_AFTER
 
     def _judge(self, raw: Json, request: Request) -> Answer:
         if "exhausted" in raw:

@@ -27,7 +27,7 @@ from kubebpf.operator.objects import Objects
 from kubebpf.operator.outcome import Artifact, Outcome, Refused
 from kubebpf.operator.pace import Paces
 from kubebpf.operator.readings import Readings
-from kubebpf.operator.remembered import counted_generation, known_artifact, known_refusal
+from kubebpf.operator.remembered import counted_generation, has_ended, known_artifact, known_refusal
 from kubebpf.operator.review import NOBODY, is_reviewed
 from kubebpf.operator.schedule import is_over, schedule_problem
 from kubebpf.operator.signing import Signer
@@ -130,6 +130,10 @@ class Reconciler:
         if known and self.objects.has(known.config_map) and self.signer.verifies(grant(trace, known), known.signature):
             look.outcome, look.genuine = known, True
             return
+        refused = self._variation.remembered_refusal(trace)
+        if refused and has_ended(trace):
+            look.outcome = refused
+            return
         request = request_of(trace.spec, trace.key.scoped)
         answer = self._compiler.ask(trace.key.uid, request)
         if isinstance(answer, Compiled) and (problems := program_problems(trace.spec.metrics, answer.elf)):
@@ -138,8 +142,7 @@ class Reconciler:
         if isinstance(answer, Compiled):
             look.compiled = answer
         # While something is compiled again (a removed object, a refused program after a restart), the trace stays what it was.
-        before = known or known_refusal(trace) or self._variation.remembered_refusal(trace)
-        look.outcome = answer if isinstance(answer, Refused) else before
+        look.outcome = answer if isinstance(answer, Refused) else known or known_refusal(trace) or refused
 
     async def _store_object(self, look: Look) -> None:
         compiled = look.compiled

@@ -23,12 +23,13 @@ RECENT_LIMIT = 6 * 1024
 RESERVE = 256  # for braces, commas and names
 
 
-def results_of(trace: Trace, tally: Tally, frozen: bool) -> Json:
+def results_of(trace: Trace, tally: Tally, frozen: bool, taken: int = 0) -> Json:
     """The members results, recent and lost, in at most RESULTS_LIMIT bytes.
 
     Args:
         tally: the nodes whose counts are shown.
         frozen: the trace has ended or is suspended: what was merged before never shrinks.
+        taken: bytes that something else has of theirs.
     """
     kept = _kept(trace)
     before = kept.get("results")
@@ -38,7 +39,7 @@ def results_of(trace: Trace, tally: Tally, frozen: bool) -> Json:
         return kept
     recent = _recent(trace, tally)
     fixed = {"recent": recent, "lost": _lost(tally)} if recent else {"lost": _lost(tally)}
-    budget = RESULTS_LIMIT - RESERVE - size_of(fixed)
+    budget = RESULTS_LIMIT - RESERVE - taken - size_of(fixed)
     maps = merge(state.maps for state in tally.merging)
     top = trace.spec.top if trace.spec else 20
     return {"results": _head(tally) | fit(keep_top(maps, top), budget)} | fixed

@@ -29,7 +29,7 @@ from kubebpf.operator.conditions import (
 from kubebpf.operator.kernels import MOST, NONE, Variants
 from kubebpf.operator.model import Json, Trace, TraceSpec, format_time, parse_time
 from kubebpf.operator.outcome import Artifact, Outcome, Refused
-from kubebpf.operator.results import results_of
+from kubebpf.operator.results import results_of, size_of
 from kubebpf.operator.tally import Tally
 
 GRACE = timedelta(seconds=30)  # for last reports after the end; an agent needs one interval and a write
@@ -96,7 +96,8 @@ def desired_status(facts: Facts) -> Json:
     if facts.schedule:
         status["schedule"] = facts.schedule
     frozen = times.completed is not None or facts.counted is not None
-    return status | _nodes(facts, times) | results_of(trace, facts.counted or facts.tally, frozen)
+    taken = size_of(status.get("variants", []))
+    return status | _nodes(facts, times) | results_of(trace, facts.counted or facts.tally, frozen, taken)
 
 
 def next_look(facts: Facts, status: Json) -> float | None:
@@ -175,6 +176,9 @@ RUNNING = Condition("Unknown", "Running", "the trace is running")
 
 
 def _compiled(facts: Facts) -> Condition:
+    before = read_condition(facts.trace.status, COMPILED)
+    if "completedAt" in facts.trace.status and _same_generation(facts.trace) and before.get("status") == "True":
+        return Condition("True", "Compiled", before["message"])  # of the nodes that there were
     default, objects = facts.outcome, facts.variants.objects
     artifact = default if isinstance(default, Artifact) else None
     said = f"the object has {artifact.size} bytes" if artifact else "the operator's own kernel does not take the program"

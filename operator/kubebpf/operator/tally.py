@@ -146,8 +146,8 @@ def _judge_kernel(
     failures: dict[str, Failure],
 ) -> None:
     """Say of a node that lacks an object for its kernel why; nothing when that is about to come."""
-    if kernel in variants.objects:
-        return
+    if kernel in variants.objects or (node in states and states[node].phase != "Failed"):
+        return  # what it reports about is an object that counts, whatever is known of its kernel now
     unfit = node in failures and failures[node].reason in UNFIT
     if digest and not unfit:
         return

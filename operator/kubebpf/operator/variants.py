@@ -21,7 +21,6 @@ from kubebpf.operator.kernels import (
     AWAITED_TOO_LONG,
     LEFT_OUT,
     NONE,
-    Choice,
     Kernels,
     Variants,
     choose,
@@ -107,6 +106,8 @@ class Variation:
 
     def remembered_refusal(self, trace: Trace) -> Refused | None:
         """What the status says of the default object where there are only others."""
+        if not trace.status.get("variants"):
+            return None
         kernels = kernels_of(trace.spec, self._store.all_nodes(), self._store.all_bpf_nodes())
         others = {node for digest, nodes in kernels.items() if digest != self._own for node in nodes}
         return refusal_beside_variants(trace, {node.name for node in self._store.all_nodes()} - others)
@@ -118,12 +119,14 @@ class Variation:
         """
         trace = ask.trace
         kernels = kernels_of(trace.spec, self._store.all_nodes(), self._store.all_bpf_nodes())
+        if has_ended(trace):
+            # Nothing will run any more, and nodes may come and go.
+            self.forget(trace.key.uid)
+            return Variants(kernels, known_variants(trace)), False, None
         known = {digest: found for digest, found in known_variants(trace).items() if digest in kernels}
         digest = ask.default.digest if isinstance(ask.default, Artifact) else ""
         unfit = unfit_nodes(self._store.reports_of(trace.key.uid), trace.generation, digest) if digest else set()
         choice = choose(kernels, ask.default, self._own, unfit, known.keys())
-        if has_ended(trace):
-            choice = Choice(tuple(kernel for kernel in choice.chosen if kernel in known))  # nothing will run any more
         if not choice.chosen:
             self.forget(trace.key.uid)
             return (replace(NONE, kernels=kernels), False, None)
