@@ -38,13 +38,13 @@ debian_mirror() {
   echo "$mirror"
 }
 
-# private_apt DIR: an apt configuration in DIR that knows bookworm only, binaries and sources; sets the array APT.
+# private_apt DIR: an apt configuration in DIR that knows bookworm (or $SUITE) only, binaries and sources; sets the array APT.
 private_apt() {
   local dir=$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg kind
   [ -e "$keyring" ] || need_packages debian-archive-keyring
   mkdir -p "$dir"/{lists/partial,cache/archives/partial,etc/parts}
   local mirror; mirror=$(debian_mirror)
-  for kind in deb deb-src; do echo "$kind [signed-by=$keyring] $mirror bookworm main"; done >"$dir/sources.list"
+  for kind in deb deb-src; do echo "$kind [signed-by=$keyring] $mirror ${SUITE:-bookworm} main"; done >"$dir/sources.list"
   : >"$dir/status"
   # Root downloads as root: apt's own user cannot enter a private directory.
   APT=(-oDir::State::Lists="$dir/lists" -oDir::State::status="$dir/status" -oDir::Cache="$dir/cache"

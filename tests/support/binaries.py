@@ -51,6 +51,16 @@ def find_new_kubectl() -> Path:
     return _directory_from_script("get-helm.sh") / "kubectl"
 
 
+def find_crd_server() -> Path | None:
+    """The CRD API server of a newer Kubernetes, where hack/build-crdserver.sh has been run; it takes minutes, so no test does."""
+    named = os.environ.get("KUBEBPF_CRD_SERVER")
+    if named:
+        return Path(named)
+    done = subprocess.run([REPOSITORY / "hack/build-crdserver.sh", "--where"], stdout=subprocess.PIPE, text=True, check=True)
+    path = Path(done.stdout.strip())
+    return path if path.exists() else None
+
+
 def built_control_plane() -> Path:
     """The project's cached build; builds it when it is missing (minutes, once a machine)."""
     return _directory_from_script("build-controlplane.sh")
