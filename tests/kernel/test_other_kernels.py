@@ -7,6 +7,7 @@ with.
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,9 @@ from kubebpf.agent.cluster.live import why
 from kubebpf.agent.session.options import Options
 from kubebpf.agent.session.session import Session
 from kubebpf.compiler.artifact.artifact import Artifact
+from kubebpf.compiler.kernel.btf import Btf
 from kubebpf.compiler.kernel.view import KernelView
+from support.btfwriter import BtfWriter
 from support.doctored import Doctored
 from support.programs import compiled, running
 
@@ -227,6 +230,29 @@ def test_an_object_of_the_other_kernel_runs_here(here: Doctored, tmp_path: Path)
 
 def _moved(d: Doctored) -> None:
     d.move("nsproxy", "mnt_ns", 8)
+
+
+def test_registers_of_another_machine() -> None:
+    here = os.uname().machine
+    foreign = "x86_64" if here == "aarch64" else "aarch64"
+    program = "uprobe:libc:getppid { @ = count(); } uprobe:libc:getpid { @a[arg0] = count(); }"
+    message = f"this machine is {here}, and the program reads registers of {foreign}"
+    btf = Path("/sys/kernel/btf/vmlinux")
+    assert tried(compiled(program, arch=foreign), btf) == ("KernelLayoutDiffers", message)
+    # Without a register there is nothing that differs.
+    assert tried(compiled("uprobe:libc:getppid { @ = count(); }", arch=foreign), btf) == ("", "")
+    # The types of a kernel say which machine it is of.
+    assert KernelView.from_file(btf).machine == KernelView.running().machine == here
+    assert small_kernel({"regs": 0, "pstate": 64}).machine == "aarch64" and small_kernel({"epc": 0}).machine == ""
+
+
+def small_kernel(registers: dict[str, int]) -> KernelView:
+    """One that has nothing but the registers of a task, in a struct without a name."""
+    types = BtfWriter()
+    word = types.integer("long", 8)
+    saved = types.struct("", 128, [(name, word, place) for name, place in registers.items()])
+    types.struct("pt_regs", 128, [("", saved, 0)])
+    return KernelView(Btf.parse(types.build()))
 
 
 def test_what_the_node_lacks_beside_types(tmp_path: Path) -> None:

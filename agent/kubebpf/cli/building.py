@@ -111,7 +111,7 @@ def build(
         unsafe=unsafe,
         offline=offline,
         header=header,
-        arch=os.uname().machine,
+        arch=view.machine or os.uname().machine,
         count_failures=count_failures,
         check_helpers=check_helpers,
         include_dirs=headers.folders,
@@ -136,8 +136,9 @@ def generated(
     from kubebpf.compiler.options import CompileOptions
     from kubebpf.compiler.pipeline import check_script
 
+    arch = view.machine or os.uname().machine
     options = CompileOptions(
-        source_name=name, unsafe=unsafe, arch=os.uname().machine, include_dirs=headers.folders, includes=headers.files, **more
+        source_name=name, unsafe=unsafe, arch=arch, include_dirs=headers.folders, includes=headers.files, **more
     )
     checked = check_script(text, view, options)
     if checked.program is None:

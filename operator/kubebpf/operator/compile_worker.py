@@ -82,6 +82,7 @@ def answer(request: Json, view: KernelView) -> Json:
         scoped=request["scoped"],
         header="context",
         unsafe=request["unsafe"],
+        arch=view.machine or os.uname().machine,
         args=tuple(request["args"]),
         params=tuple(map(tuple, request["params"])),
         overrides=tuple(map(tuple, request["config"])),

@@ -7,6 +7,7 @@ KernelLayoutError  struct cred: uid lies at byte 12 here, and at byte 8 in the k
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -153,6 +154,12 @@ def _format(event: str, node: Node) -> dict[str, Place]:
     return {name: Place(int(found["offset"]) * 8, int(found["size"]) * 8) for name, found in numbers.items()}
 
 
+def _machine(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
+    here = os.uname().machine
+    if here != layout.name:
+        yield KernelLayoutError(f"this machine is {here}, and the program reads registers of {layout.name}")
+
+
 def _tracepoint(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
     """A record that BTF does not know: what tracefs says."""
     here = _format(layout.name, node)
@@ -173,4 +180,5 @@ _CHECKS: dict[str, Callable[[Layout, KernelTypes, Node], Iterator[Difference]]] 
     "rawtracepoint": _raw_tracepoint,
     "tracepoint": _tracepoint,
     "record": _record,
+    "machine": _machine,
 }

@@ -39,7 +39,7 @@ class Layout:
     Args:
         sort: struct, union, typedef (of a struct without a name); enum (every constant has to be there), names (those that are
             there have these values); function, rawtracepoint, tracepoint (a format of tracefs); record (BTF's struct for a
-            tracepoint's record lies as the format says).
+            tracepoint's record lies as the format says); machine (as `uname -m` says it: registers are where it keeps them).
         name: of a tracepoint category:event, of its record category:event=struct; of an enum "" when it has none.
         size: in bytes; None: any.
         probes: numbers of the attach points whose programs count on it; none: the whole object does.

@@ -55,7 +55,7 @@ def _check_reg(t: Typing, node: tree.Call) -> typed.Expr:
 
 
 def _emit_reg(code: Code, node: typed.Call) -> Operand:
-    offset = register_offset(code.module.options.arch, str(node.extra))
+    offset = register_offset(code.module.arch, str(node.extra))
     assert offset is not None
     return code.f.load("i64", code.f.offset(code.f.parameter, offset), align=8)
 

@@ -93,6 +93,8 @@ def _emit(code: Code, node: typed.Call) -> Operand:
     f, to = code.f, code.destination
     offsets, names = (Operand(code.module.text(data), "ptr") for data in node.extra.packed())
     number = code.scalar(node.arguments[0])
+    if node.builtin.name == "syscall_name":
+        _ = code.module.arch  # the table is one machine's
     if node.builtin.name == "strerror":  # the kernel returns errors as negative numbers
         number = f.select(f.compare("slt", number, const(0)), f.binary("sub", const(0), number), number)
     known = bounded(code, number, len(node.extra.known))

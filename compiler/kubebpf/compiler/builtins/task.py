@@ -157,7 +157,7 @@ def _check_usermode(t: Typing, node: tree.Call) -> typed.Expr:
 def _emit_usermode(code: Code, node: typed.Call) -> Operand:
     """What the interrupted code was allowed to do, as the processor saved it."""
     f = code.f
-    arch = code.module.options.arch
+    arch = code.module.arch
     register, mask, user = ("cs", PRIVILEGE, PRIVILEGE) if arch == "x86_64" else ("pstate", ARM_LEVEL, 0)
     offset = register_offset(arch, register)
     assert offset is not None

@@ -73,12 +73,12 @@ def _traced_or_saved(code: Code, role: str) -> Operand:
 
 def instruction_pointer(code: Code) -> Operand:
     """Where the traced program is."""
-    offset = registers(code.module.options.arch).instruction_pointer
+    offset = registers(code.module.arch).instruction_pointer
     return code.f.load("i64", code.f.offset(code.f.parameter, offset), align=8)
 
 
 def _register(code: Code, role: str) -> int:
-    arch = code.module.options.arch
+    arch = code.module.arch
     return registers(arch).result if role == "retval" else argument_register(arch, int(role.removeprefix("arg")))
 
 

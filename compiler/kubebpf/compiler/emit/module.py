@@ -74,11 +74,18 @@ class Module:
     _texts: dict[bytes, str] = field(default_factory=dict)
     _constants_end: int = 0
     limits_rate: bool = False  # whether events are counted by the second
+    of_machine: bool = False  # whether code depends on where this processor keeps its registers
     heeds_exit: bool = False  # whether exit() stops the programs by a word that they look at
 
     def __post_init__(self) -> None:
         self.debug = Debug(self.source)
         self.relocations = Relocations(self.debug, SUFFIX)
+
+    @property
+    def arch(self) -> str:
+        """The processor, for code that is right for it alone."""
+        self.of_machine = True
+        return self.options.arch
 
     @property
     def source(self) -> Source:

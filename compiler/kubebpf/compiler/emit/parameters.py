@@ -40,12 +40,12 @@ def _from_registers(code: Code, first: int, size: int, to: Operand) -> None:
 
 
 def _register(code: Code, number: int) -> Operand:
-    return code.f.load("i64", code.f.offset(code.f.parameter, argument_register(code.module.options.arch, number)), align=8)
+    return code.f.load("i64", code.f.offset(code.f.parameter, argument_register(code.module.arch, number)), align=8)
 
 
 def _stack(code: Code, offset: int) -> Operand:
     """The address of a word that the caller pushed."""
-    arch = code.module.options.arch
+    arch = code.module.arch
     top = code.f.load("i64", code.f.offset(code.f.parameter, registers(arch).stack_pointer), align=8)
     # A call on x86 pushes the return address on top.
     return code.f.binary("add", top, const(offset + (_WORD if arch == "x86_64" else 0)))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kubebpf.compiler.artifact.artifact import Artifact
+from kubebpf.compiler.artifact.layouts import Layout
 from kubebpf.compiler.artifact.manifest import SCOPE, Attach, Manifest
 from kubebpf.compiler.emit import arguments, functions, scratch, stack, subprograms
 from kubebpf.compiler.emit import target as llvm
@@ -84,7 +85,8 @@ def build(
     module.heeds_exit = _heeds_exit(program)
     for number, probe in enumerate(program.probes):
         _program(module, probe, number, shared)
-    return module, replace(module.manifest(program.strings, program.unsafe, program.folded), layouts=program.layouts)
+    layouts = program.layouts + ((Layout("machine", options.arch),) if module.of_machine else ())
+    return module, replace(module.manifest(program.strings, program.unsafe, program.folded), layouts=layouts)
 
 
 def _heeds_exit(program: typed.Program) -> bool:

@@ -27,7 +27,7 @@ from kubebpf.compiler.kernel.btf import Btf, BtfError, Function
 from kubebpf.compiler.kernel.btf_raw import Kind, readable
 from kubebpf.compiler.kernel.formats import Formats
 from kubebpf.compiler.kernel.tracepoints import TracepointArgs, Tracepoints
-from kubebpf.compiler.types.model import VOID, EnumType, Struct, Type
+from kubebpf.compiler.types.model import VOID, EnumType, Struct, Type, flat_fields
 from kubebpf.compiler.userland.programs import Programs
 from kubebpf.compiler.userland.signatures import Signatures
 
@@ -37,6 +37,8 @@ _TRACEPOINT = "btf_trace_"  # the typedef that names a raw tracepoint's prototyp
 _ITER = "bpf_iter__"  # the struct of an iterator's context
 _BRACKETS = re.compile(r"\[[^\]]*\]|\?")
 _T = TypeVar("_T")
+# What only one processor's struct pt_regs has (arch/*/include/asm/ptrace.h).
+_MACHINES = {"orig_ax": "x86_64", "pstate": "aarch64"}
 # Functions that every tracepoint has and whose parameters, unlike the typedef's, have names (include/linux/tracepoint.h).
 _NAMED = ("__probestub_", "__traceiter_")
 
@@ -141,6 +143,15 @@ class KernelView:
                 raise
             types = Btf.empty()
         return cls(types, anything_exists=True)
+
+    @cached_property
+    def machine(self) -> str:
+        """Its processor as `uname -m` says it, told by the registers that its kernel saves; "" where they are not known here."""
+        if self._build:
+            return os.uname().machine
+        registers = self.btf.struct("pt_regs")
+        names = {field.name for field in flat_fields(registers)} if registers else set()
+        return next((machine for register, machine in _MACHINES.items() if register in names), "")
 
     def with_types_of(self, program: ProgramTypes) -> KernelView:
         """This kernel, as seen by a program with types of its own: these hide the kernel's of the same name."""
