@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from kubebpf.operator.api import Api
 from kubebpf.operator.conditions import COMPILED, READY, RECONCILING, read_condition
 from kubebpf.operator.kernels import LEFT_OUT, MOST, NONE, Choice, Variants, choose, kernels_of, unfit_nodes
 from kubebpf.operator.model import parse_bpf_node, parse_node, parse_report, parse_spec, parse_trace
@@ -22,8 +23,10 @@ from kubebpf.operator.remembered import (
     refusals_of_nodes,
 )
 from kubebpf.operator.status import Facts, desired_status
+from kubebpf.operator.store import Store
 from kubebpf.operator.tally import take
-from kubebpf.operator.uploads import BadChunksError, chunk_name, join
+from kubebpf.operator.uploads import TURN, BadChunksError, Uploads, chunk_name, join
+from kubebpf.operator.views import Views
 from support.kstatus import kstatus
 from support.traces import DIGEST, a_map, node, report, scalar_count, trace
 
@@ -271,6 +274,21 @@ def test_beside_a_default_object_the_warnings_are_its_own() -> None:
 def test_variants_that_cannot_be_read_are_compiled_again(rows: object) -> None:
     found = status(OBJECT, NONE, []) | {"variants": rows}
     assert known_variants(parse_trace(trace(status=found))) == {}
+
+
+# -- who is asked
+
+
+def test_one_node_of_a_kernel_is_asked_and_the_next_one_when_it_does_not_answer() -> None:
+    uploads = Uploads(cast("Api", None), "system", Store(), cast("Views", None), lambda uid: None)
+    nodes = [parse_bpf_node(bpf_node(*row)) for row in (("c", OTHER), ("a", OTHER), ("b", OTHER), ("z", THIRD))]
+    assert [uploads._chosen(OTHER, nodes, at) for at in (0.0, TURN, TURN + 1, 2 * TURN + 2, 3 * TURN + 3)] == list("aabca")
+    assert uploads._chosen(THIRD, nodes, 0.0) == "z" and uploads._chosen(OWN, nodes, 0.0) is None
+    # Another operator had asked b: nobody else is asked now.
+    again = Uploads(cast("Api", None), "system", Store(), cast("Views", None), lambda uid: None)
+    nodes[2] = parse_bpf_node(bpf_node("b", OTHER, OTHER))
+    assert again._chosen(OTHER, nodes, 0.0) == "b"
+    assert again._chosen(OTHER, nodes[:2], 1.0) == "a", "b is gone"
 
 
 # -- pieces

@@ -18,7 +18,7 @@ from kubebpf.operator.compiling import Answer, Compiled, Compiler
 from kubebpf.operator.config import CompileLimits, Config
 from kubebpf.operator.outcome import USELESS, Refused
 from kubebpf.operator.views import TYPES_LIMIT, UploadError, Views, read_types
-from kubebpf.operator.worker import Request, Worker
+from kubebpf.operator.worker import Request, Worker, WorkerError
 from support.btfwriter import BtfWriter
 from support.doctored import Doctored
 
@@ -183,6 +183,28 @@ def test_hostile_types_cost_their_own_process_and_nothing_else(tmp_path: Path) -
             assert isinstance(other, Compiled | Refused)
 
     with_compiler(views, use, wall=10, cpu=5)
+
+
+def test_types_that_cost_too_much_are_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = Views(tmp_path)
+    slow, good = upload(views, b"slow"), upload(views, renamed_kernel())
+    compile_, tried = Worker.compile, list[str]()
+
+    async def never_ending(self: Worker, request: Request) -> dict[str, object]:
+        if request.view == slow:
+            tried.append(request.text)
+            raise WorkerError("the compiler took longer than 40 s")
+        return await compile_(self, request)
+
+    monkeypatch.setattr(Worker, "compile", never_ending)
+
+    async def use(ask: Callable[..., Awaitable[Answer]]) -> None:
+        reasons = [answer.reason for n in range(5) if isinstance(answer := await ask(f"begin {{ @ = {n} }}", slow), Refused)]
+        assert reasons == ["CompilerLimit"] * 3 + [USELESS] * 2
+        assert len(tried) == 3
+        assert isinstance(await ask(NEW, good), Compiled)
+
+    with_compiler(views, use)
 
 
 def test_the_process_for_other_kernels_is_ended_when_it_has_nothing_to_do(
