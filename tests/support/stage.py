@@ -207,14 +207,15 @@ class Stage:
         seen = _arrived(self.calls, {"@calls": calls}, timeout)
         sold = _arrived(self.sales, {"@sold": sales, "@sales": sales}, timeout)
         print(f"{calls.total()} calls, {sales.total()} sales: exact {time.monotonic() - began:.1f} s after the last of them")
-        assert by_key(seen, "@calls") == calls
-        assert number(seen, "@all") == calls.total()
-        assert {key[0]: slots(row) for key, row in rows(seen, "@sizes").items()} == self.truth.sizes
-        assert slots(rows(seen, "@size")[()]) == sum(self.truth.sizes.values(), Counter[int]())
-        assert by_key(sold, "@sold") == by_key(sold, "@sales") == sales
-        assert number(sold, "@paid", "sum") == number(sold, "@worth", "sum") == PRICE * sales.total()
+        _same("@calls", by_key(seen, "@calls"), calls)
+        _same("@all", number(seen, "@all"), calls.total())
+        _same("@sizes", {key[0]: slots(row) for key, row in rows(seen, "@sizes").items()}, self.truth.sizes)
+        _same("@size", slots(rows(seen, "@size")[()]), sum(self.truth.sizes.values(), Counter[int]()))
+        for count, worth in (("@sold", "@paid"), ("@sales", "@worth")):
+            _same(count, by_key(sold, count), sales)
+            _same(worth, number(sold, worth, "sum"), PRICE * sales.total())
         for trace in (self.calls, self.sales):
-            assert not any(int(count) for count in trace.status()["lost"].values()), trace.status()["lost"]
+            _same("lost", {name: int(count) for name, count in trace.status()["lost"].items() if int(count)}, {})
 
     def all_running(self) -> None:
         """Nobody has ended by itself."""
@@ -239,6 +240,15 @@ def _arrived(trace: Trace, wanted: dict[str, Counter[Where]], timeout: float) ->
         if all(by_key(maps, name).total() >= counts.total() for name, counts in wanted.items()) or time.monotonic() > deadline:
             return maps
         time.sleep(0.05)
+
+
+def _same(name: str, found: object, truth: object) -> None:
+    if isinstance(found, dict) and isinstance(truth, dict):
+        keys = [key for key in found.keys() | truth.keys() if found.get(key) != truth.get(key)]
+        differs = "; ".join(f"{key}: {found.get(key)} instead of {truth.get(key)}" for key in keys)
+    else:
+        differs = f"{found} instead of {truth}"
+    assert found == truth, f"{name}: {differs}"
 
 
 def _listed(sizes: list[int]) -> str:

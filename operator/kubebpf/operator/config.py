@@ -37,9 +37,9 @@ class Terms:
         retry: between two renewals, and between two looks of a follower.
     """
 
-    duration: float = 10.0
-    give_up: float = 7.0
-    retry: float = 2.0
+    duration: float = 8.0
+    give_up: float = 6.0
+    retry: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
