@@ -15,9 +15,10 @@ import pytest
 
 from kubebpf.agent.libbpf.errors import LibbpfError
 from kubebpf.agent.libbpf.map import BpfMap
-from kubebpf.agent.output.dispatch import map_state
+from kubebpf.agent.output.dispatch import Dispatcher, map_state
 from kubebpf.agent.output.joined import join_equal
 from kubebpf.agent.output.largest import _of_words, largest
+from kubebpf.agent.output.writers import TextOutput
 from kubebpf.agent.session.session import Session
 from kubebpf.compiler.artifact.cells import Average, Cell, Count, Extreme, Histogram
 from kubebpf.compiler.artifact.decode import PlainResolver
@@ -83,6 +84,25 @@ def test_the_largest_of_a_real_map() -> None:
                 found = largest(session, name, PlainResolver(), most)
                 assert by_rank(found) == by_rank(whole)[: most if not whole.scalar else None], name
                 assert found.dropped == len(whole.entries) - len(found.entries)
+
+
+@pytest.mark.kernel
+def test_a_node_prints_so_many_keys_of_a_large_map_and_says_so() -> None:
+    said: list[tuple[str, str]] = []
+    program = "config = { max_map_keys = 500000 } begin { @n[(uint64)pid] = count(); @few = count(); print(@n); print(@few); }"
+    with Session(compiled(program)) as session:
+        session.start()
+        fill(session, "@n", 3000)
+        dispatch = Dispatcher(session, PlainResolver(), TextOutput(lambda kind, line: said.append((kind, line))), most=1000)
+        for record in session.poll(0.1):
+            if record.event.kind == "print_map":
+                dispatch(record)
+    (warning,) = [line for kind, line in said if kind == "warnf"]
+    assert "2001 more keys of @n are not printed, the smallest" in warning
+    printed = "".join(line for kind, line in said if kind == "print")
+    assert printed.count("@n[") == 1000 and "@few: 1" in printed
+    numbers = [int(line.rpartition(" ")[2]) for line in printed.splitlines() if line.startswith("@n")]
+    assert numbers == sorted(numbers) and numbers[0] > numbers[-1] / 2 > 0, "the largest third"
 
 
 def by_rank(state: MapState) -> list[Entry]:

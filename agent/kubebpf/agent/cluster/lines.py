@@ -28,6 +28,7 @@ from kubebpf.compiler.artifact.decode import Resolver
 from kubebpf.compiler.artifact.manifest import Manifest
 from kubebpf.compiler.artifact.values import Cgroup
 
+PRINTED = 10_000  # keys of a map that may have more: a line of the log, and the memory of a node, have their limits
 NODE_USERS = Path("/proc/1/root/etc/passwd")  # of the node: the agent shares its pid namespace
 
 
@@ -98,7 +99,7 @@ class Lines:
         self._identities = identities
         self._said: list[tuple[str, str]] = []
         output = TextOutput(lambda kind, text: self._said.append((kind, text)))
-        self._dispatch = Dispatcher(session, resolver, output, allow_unsafe, files=files)
+        self._dispatch = Dispatcher(session, resolver, output, allow_unsafe, files=files, most=PRINTED)
 
     def expect(self, records: Sequence[Record]) -> None:
         """Look at records that will come, all in their order."""

@@ -87,6 +87,7 @@ class Dispatcher:
         allow_unsafe: run what system() asks; else it is refused with a message. The compiler refuses such programs, too.
         warnings: show warnf.
         files: that cat() may read and skboutput() write.
+        most: keys of a map to print, for maps that may have more; 0 for all.
     """
 
     def __init__(
@@ -97,8 +98,9 @@ class Dispatcher:
         allow_unsafe: bool = False,
         warnings: bool = True,
         files: Files = ANY,
+        most: int = 0,
     ) -> None:
-        self.session, self.resolver, self.output = session, resolver, output
+        self.session, self.resolver, self.output, self._most = session, resolver, output, most
         self.allow_unsafe, self.warnings, self.files = allow_unsafe, warnings, files
         self._packets: dict[str, PacketFile] = {}
         self._both: set[int] = set()  # by identity; their list outlives its dispatch
@@ -167,6 +169,12 @@ class Dispatcher:
         """The format of a record, applied to its arguments."""
         return printf(record.event.format, self.values(record))
 
+    def whole(self, name: str, empty: bool) -> MapState:
+        """A map to be printed; `empty`: and cleared."""
+        if self._most and not empty and self.schema(name).max_entries > self._most:
+            return largest(self.session, name, self.resolver, self._most)
+        return map_state(self.session, name, self.resolver, unset=True, empty=empty)
+
     def schema(self, name: str) -> MapSchema:
         """The schema of a map of the program."""
         return self._schemas[name]
@@ -196,7 +204,10 @@ def _print_value(to: Dispatcher, record: Record) -> None:
 
 def _print_map(to: Dispatcher, record: Record) -> None:
     event = record.event
-    state = map_state(to.session, event.map, to.resolver, unset=True, empty=to.is_both(record))
+    state = to.whole(event.map, empty=to.is_both(record))
+    if state.dropped:
+        said = f"print(): {state.dropped} more keys of {event.map} are not printed, the smallest"
+        to.output.message("warnf", said, event.place)
     if event.arguments:
         _print_key(to, state, key_of(to.values(record)[0]), event)
         return
