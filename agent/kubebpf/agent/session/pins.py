@@ -16,7 +16,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -238,11 +238,9 @@ class Pins:
 
         Args:
             over: the end programs have run as well.
-
-        Raises:
-            LibbpfError, OSError: it cannot be noted.
         """
-        self.tell(_ENDED, over)
+        with suppress(LibbpfError, OSError):  # it ends all the same
+            self.tell(_ENDED, over)
 
     @property
     def ended(self) -> bool | None:

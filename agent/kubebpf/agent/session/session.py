@@ -268,7 +268,7 @@ class Session:
         another process does the rest if this one is killed; the end programs run a second time only when they were cut short.
 
         Raises:
-            LibbpfError, OSError: an end program could not be run, or nothing be noted.
+            LibbpfError: an end program could not be run.
         """
         pins = self._held().pins
         over = pins is not None and bool(pins.ended)
