@@ -5,6 +5,7 @@ The operator is away meanwhile, or it would put the status right at once; when i
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,7 @@ class Thefts:
         self.before = {
             "a former generation of itself": new("former", namespace, COUNT),
             "one of its own, which it was before it was made again": new("again", namespace, COUNT),
+            "another trace's, as a variant for the node's own kernel": new("varied", namespace, COUNT),
         }
         self.donors = {
             "another trace of the namespace": new("donor", namespace),
@@ -73,6 +75,12 @@ class Thefts:
         """While no operator runs."""
         for what, trace in self.before.items():
             artifact = _artifact(trace)
+            if "variant" in what:
+                stolen = _artifact(self.donors["another trace of the namespace"])
+                kernel = hashlib.sha256(Path("/sys/kernel/btf/vmlinux").read_bytes()).hexdigest()
+                set_status(self.cluster, trace.read() | {"kind": "BpfTrace"}, variants=[stolen | {"btf": f"sha256:{kernel}"}])
+                self.victims[what] = trace, "SignatureInvalid", NOT_ABOUT
+                continue
             if what.startswith("a former"):
                 trace.apply(COUNT, target=TARGET, args=["1"])
             else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from kubebpf.operator.events import Happening, happenings
+from kubebpf.operator.api import ApiError
+from kubebpf.operator.events import Happening, Recorder, happenings
 from kubebpf.operator.model import parse_node, parse_report, parse_time, parse_trace
 from kubebpf.operator.outcome import Artifact, Outcome, Refused
 from kubebpf.operator.status import Facts, desired_status
@@ -80,3 +82,26 @@ def test_a_status_of_an_older_generation_tells_nothing() -> None:
     told(body, [])
     body["metadata"]["generation"] = 2
     assert list(happenings(parse_trace(body), body["status"])) == []
+
+
+class Api:
+    """Writes no Event at first."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures, self.written = failures, list[str]()
+
+    async def create_event(self, namespace: str, body: dict[str, Any]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ApiError("503: away")
+        self.written.append(body["reason"])
+
+
+def test_what_could_not_be_told_is_told_later() -> None:
+    api = Api(failures=1)
+    recorder = Recorder(api)  # type: ignore[arg-type]
+    parsed = parse_trace(trace())
+    status = {"observedGeneration": parsed.generation, "lost": {"total": "1", "events": "1"}}
+    for _ in range(3):
+        asyncio.run(recorder.tell(parsed, status, datetime.now(UTC)))
+    assert api.written == ["LostEvents"]

@@ -93,7 +93,7 @@ class Recorder:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._told: dict[str, dict[str, tuple[str | None, int]]] = {}
+        self._told: dict[str, dict[str, tuple[str | None, int]]] = {}  # when it was since; how often it was told
         self._buckets: dict[str, Bucket] = {}
 
     async def tell(self, trace: Trace, status: Mapping[str, Any], now: datetime) -> None:
@@ -108,6 +108,8 @@ class Recorder:
             try:
                 await self._post(trace, happening, name, count + 1, now)
             except ApiError as error:
+                # Tried again at the next look, as often as the bucket lets.
+                told[name] = since, count
                 logger.warning("an Event (%s of %s) was not written: %s", happening.reason, trace.key.name, error)
 
     def forget(self, uid: str) -> None:
