@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kubebpf.compiler.artifact.values import Bytes, Text
+from kubebpf.compiler.artifact.values import Array, Bytes, Text
 from support.programs import result, run, running
 from support.victim import victim, victim_program
 
@@ -220,3 +220,19 @@ def test_config_and_default_str_length() -> None:
         "config = { max_strlen = 100 } begin { print(default_str_length); print(config().max_strlen); print(config().license); }"
     )
     assert run(text).printed == [100, 100, "GPL"]
+
+
+def test_pointers_to_strings() -> None:
+    """A string cast to a pointer: the program's own memory, which stays where it is while the program runs."""
+    declarations = '$s = "hello"; @m = "map"; $p = (int8*)"abc"; $q = (uint8*)comm; $r = (int8*)$s; $t = (int8*)@m;'
+    asked = ("*$p", "$p[2]", "str($r + 1)", "str($q) == comm", "str($t)")
+    assert values(declarations, *asked) == [97, 99, "ello", True, "map"]
+
+
+def test_bytes_of_numbers() -> None:
+    asked = ("(int16[4])$n", "(int8[8])(int8)-5", "(int32[2])(uint64)8589934593")
+    assert values("$n = (uint8)200;", *asked) == [Array((200, 0, 0, 0)), Array((-5, 0, 0, 0, 0, 0, 0, 0)), Array((1, 2))]
+
+
+def test_ternary_statements() -> None:
+    assert values('$n = 0; pid ? $n++ : printf("no"); !pid ? print(1) : clear(@m); @m[1] = 1;', "$n") == [1]

@@ -40,6 +40,12 @@ ACCEPTED = {
         begin { @[(int8*)0] = 1; @[(int32*)0] = 1; }
         begin { print((int16[4])(uint8)1); print((int8[8])pid); }
     """,
+    "strings have an address": """
+        begin { $t = (int32*)comm; $t = $t + 1; print(*$t); }
+    """,
+    "every program has the library": """
+        import "stdlib"; begin { }
+    """,
     "settings of older releases": """
         config = { cache_user_symbols = 1; print_maps_on_exit = 2; unstable_macro = 1; unstable_import = "error" } begin { }
     """,
@@ -74,7 +80,9 @@ REFUSED = {
         begin { $x = (int8*)0; $x = (bool*)0; }
         begin { $x = (struct file*)0; $x = (int8*)0; }
     """,
-    "what a cast would cut": """
+    "what a cast would cut, or make of no number": """
+        begin { $a = (int8[8])true; }
+        begin { (buffer)2 }
         begin { print((int8[1])300); }
         begin { return 1 == 1; }
         begin { @ = tseries(1, 1s, 5, ""); }

@@ -133,6 +133,9 @@ def convert(code: Code, expr: typed.Convert) -> Operand:
     source = expr.operand.type
     if isinstance(expr.type, Bool) and not isinstance(source, Bool):
         return truth(code, expr.operand)
+    if isinstance(expr.type, Pointer) and isinstance(source, String):
+        code.room.kept += 1  # what is pointed to stays there until the program ends
+        return code.as_number(code.address(expr.operand))
     if isinstance(source, Array | String):
         return code.load(expr.type, code.address(expr.operand))
     value = code.scalar(expr.operand)

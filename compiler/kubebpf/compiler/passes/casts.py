@@ -39,6 +39,7 @@ from kubebpf.compiler.types.model import (
     Origin,
     Pointer,
     Resolved,
+    Space,
     String,
     Struct,
     Tuple,
@@ -147,6 +148,8 @@ def _lookup(t: Typing, node: tree.NamedType) -> Type | None:
             return t.view.enum(node.name)
     if node.name == "string":
         return String(t.settings.max_strlen)
+    if node.name == "buffer":
+        return Buffer(t.settings.max_strlen)
     return NAMES.get(node.name) or t.view.typedef(node.name) or t.view.struct(node.name) or C_NAMES.get(node.name)
 
 
@@ -255,6 +258,8 @@ def cast_to(t: Typing, node: tree.Node, operand: typed.Expr, to: Type) -> typed.
         if isinstance(found, Int) and found.signed and found.bits < 64:
             operand = convert(operand, Int(found.bits, False))  # as upstream: an address is not extended by a sign
         return typed.Convert(span=node.span, type=_pointer(t, to, found), operand=operand)
+    if isinstance(to, Pointer) and isinstance(found, String):
+        return typed.Convert(span=node.span, type=Pointer(to.target, Space.KERNEL), operand=operand)  # the program's own memory
     if isinstance(to, Int | EnumType | Bool) and _to_number(operand, to):
         if isinstance(operand, typed.Constant):
             value = convert_constant(operand, to)
@@ -304,7 +309,7 @@ def _to_array(t: Typing, node: tree.Node, operand: typed.Expr, to: Array) -> typ
         to = Array(to.element, source // element)
     if isinstance(found, String) and to.element in (I8, Int(8, False)) and sizeof(found) <= sizeof(to):
         return typed.Convert(span=node.span, type=to, operand=operand)
-    if is_integral(found) and is_integral(to.element) and sizeof(found) <= sizeof(to) <= 8:
+    if is_integral(found) and not isinstance(found, Bool) and is_integral(to.element) and sizeof(found) <= sizeof(to) <= 8:
         if isinstance(found, Int) and found.signed and not (isinstance(operand, typed.Constant) and operand.literal):
             operand = convert(operand, Int(found.bits, False))  # as upstream: the bytes behind the number are 0
         return typed.Convert(span=node.span, type=to, operand=operand)

@@ -24,6 +24,7 @@ from kubebpf.compiler.syntax.parser import MAX_LENGTH, parse
 from kubebpf.compiler.syntax.span import Source, Span
 
 MAX_FILES = 256
+LIBRARY = "stdlib"  # the language's own helpers, which every program has
 _KINDS = (".bpf.c", ".bt", ".h")
 
 
@@ -44,6 +45,7 @@ def with_imports(program: tree.Program, options: CompileOptions, report: Report)
         options: with the folder of the program.
         report: takes the complaints and the sources.
     """
+    program = replace(program, imports=tuple(wanted for wanted in program.imports if wanted.path != LIBRARY))
     if not program.imports:
         return Imported(program)
     if options.base is None:
