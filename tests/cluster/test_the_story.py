@@ -110,6 +110,11 @@ def test_an_agent_is_killed_under_load(stage: Stage) -> None:
         time.sleep(2)
         agent.start()
         time.sleep(2)
+        # And again, or told to stop as in an update, in part while it takes up what it left.
+        for end, pause in ((agent.kill, 0.3), (agent.stop, 0.45), (agent.kill, 0.6), (agent.kill, 0.8), (agent.stop, 2)):
+            end()
+            agent.start()
+            time.sleep(pause)
     stage.exact()
     stage.all_running()
 

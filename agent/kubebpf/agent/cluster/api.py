@@ -140,7 +140,8 @@ class Api:
             response = self._client.call_api(*request, _request_timeout=timeout)
         except ApiException as error:
             raise ApiUnavailableError(str(error)) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, config.ConfigException) as error:
+            # The last: the token's file is read again now and then, and may be missing while the kubelet replaces it.
             raise ApiUnavailableError(str(error)) from error
         if 200 <= response.status < 300:
             return response
