@@ -53,6 +53,8 @@ class Owner:
             except ApiError as error:
                 level = logging.WARNING if backoff.fresh else logging.DEBUG
                 log.log(level, "DaemonSet %s: %s; unless that changes, pins stay when this agent ends", self._name, error)
+                if error.code == NOT_FOUND:
+                    return  # it is older than its agents, or there is none
             except ApiUnavailableError:
                 pass
             if not self._known:
