@@ -105,6 +105,20 @@ def test_an_agent_writes_the_object_of_its_own_node_only(newer: NewerServer) -> 
     newer.api("DELETE", f"{NODES}/a")
 
 
+def test_a_piece_of_type_information_never_changes(newer: NewerServer) -> None:
+    chunks = f"{GROUP}/namespaces/{SYSTEM}/btfchunks"
+    name = f"btf-{DIGEST[7:39]}-3"
+    spec = {"digest": DIGEST, "index": 3, "total": 4, "encoding": "xz", "data": "aGFsbG8="}
+    chunk: Object = {"apiVersion": "kubebpf.dev/v1alpha1", "kind": "BtfChunk", "metadata": {"name": name}, "spec": spec}
+    agent = as_agent(newer, "a")
+    for wrong in ({"index": 2}, {"digest": "sha256:" + "cd" * 32}):
+        assert "the name is btf-" in refused(agent, "POST", chunks, chunk | {"spec": spec | wrong})
+    agent("POST", chunks, chunk)
+    assert "cannot patch resource" in refused(agent, "PATCH", f"{chunks}/{name}", {"spec": {"data": "aGFsbG8h"}})
+    assert "never changes" in refused(newer.api, "PATCH", f"{chunks}/{name}", {"spec": {"data": "aGFsbG8h"}})
+    newer.api("DELETE", f"{chunks}/{name}")
+
+
 RULES: dict[str, tuple[dict[str, Any], str]] = {
     "a schedule without a duration": ({"schedule": "* * * * *"}, "a trace with a schedule needs a duration"),
     "nothing as a duration": ({"duration": "0s"}, "a duration is longer than nothing"),
