@@ -78,16 +78,14 @@ def for_name(t: Typing, name: str) -> tuple[str, ...]:
     return ()
 
 
-def for_variable(t: Typing, name: str, bare: bool, elsewhere: bool) -> tuple[str, ...]:
-    """For a variable that is not there.
-
-    Args:
-        bare: whether a builtin has its name without the `$`.
-        elsewhere: whether another probe has a variable of that name.
-    """
-    if bare:
+def for_variable(t: Typing, name: str) -> tuple[str, ...]:
+    """For a variable that is not there."""
+    if t.is_builtin(name[1:]):
         return (f"{name[1:]} is written without $.",)
-    if elsewhere:
+    places = t.places_of(name)
+    if any(t.body is not None and t.body.start <= place.start < t.body.end for place in places):
+        return (f"A variable ends with the block that it is first set in: write `let {name};` in front of that block.",)
+    if places:
         return (f"Variables end with their probe. What another probe shall see is kept in a map: @{name[1:]}[tid] = …",)
     return ()
 

@@ -81,8 +81,7 @@ def variable(t: Typing, node: tree.Variable) -> typed.Expr:
     """`$x`."""
     found = t.lookup(node.name)
     if found is None:
-        bare, elsewhere = t.is_builtin(node.name[1:]), t.is_variable(node.name)
-        near = did_you_mean(node.name, t.visible_variables()) or advice.for_variable(t, node.name, bare, elsewhere)
+        near = did_you_mean(node.name, t.visible_variables()) or advice.for_variable(t, node.name)
         return t.bad(node, UndefinedVariable(span=node.span, name=node.name, help=near))
     if found.type == VOID:
         t.unresolved = t.unresolved or node.span

@@ -24,7 +24,7 @@ from kubebpf.compiler.complaints.typing import (
     UndefinedVariable,
 )
 from kubebpf.compiler.passes.conversions import convert, decay, is_integer
-from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.passes.hints import did_you_mean, fields_hint
 from kubebpf.compiler.passes.places import refused_here
 from kubebpf.compiler.probes.record import Register
 from kubebpf.compiler.syntax import tree
@@ -90,7 +90,7 @@ def member(t: Typing, node: tree.Node, object_: typed.Expr, struct: Struct, name
     struct = _own(t, struct)
     found = find_field(struct, name)
     if found is None:
-        near = did_you_mean(name, [f.name for f in flat_fields(struct)])
+        near = fields_hint(name, [f.name for f in flat_fields(struct)])
         kernel = struct.origin is Origin.BTF
         return t.bad(node, NoSuchField(span=node.span, type=str(struct), name=name, help=near, of_kernel=kernel))
     space = _space_of(object_)
@@ -134,7 +134,7 @@ def find_field(struct: Struct, name: str) -> Field | None:
 def _record_field(t: Typing, node: tree.FieldAccess, object_: typed.Expr, record: Record) -> typed.Expr:
     names = [n for n, _ in record.fields]
     if node.name not in names:
-        complaint = NoSuchField(span=node.span, type=str(record), name=node.name, help=did_you_mean(node.name, names))
+        complaint = NoSuchField(span=node.span, type=str(record), name=node.name, help=fields_hint(node.name, names))
         return t.bad(node, complaint)
     i = names.index(node.name)
     if _is_written(object_):

@@ -108,7 +108,7 @@ def check_names(t: Typing, probes: tuple[tree.Probe, ...]) -> None:
 
 
 def _type_body(t: Typing, node: tree.Probe, target: Target) -> typed.Probe:
-    t.context = Context(target)
+    t.context, t.body = Context(target), node.body.span
     with t.scope():
         predicate = None if node.predicate is None else condition(t, node.predicate)
         body = t.statements(node.body.statements, node.body.span)

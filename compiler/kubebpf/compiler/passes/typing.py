@@ -88,6 +88,7 @@ class Typing:
     undecided: bool = False  # whether there was one in this round
     apart: dict[Span, tuple[str, ...]] = field(default_factory=dict)  # wildcards whose matches get a program each, and these
     absent: int = 0  # attach points of the present probe that the kernel does not have
+    body: Span | None = None  # of the probe that is being typed
     fors: int = 0  # how many of them are `for`
     unresolved: Span | None = None  # the first read of this round of a variable that has no type
     _scopes: list[dict[str, typed.Variable]] = field(default_factory=list)
@@ -191,9 +192,9 @@ class Typing:
         """The names that a misspelt one could have meant."""
         return [name for s in self._scopes for name in s]
 
-    def is_variable(self, name: str) -> bool:
-        """Whether some probe or function has a variable of that name."""
-        return any(variable.name == name for variable in self._variables.values())
+    def places_of(self, name: str) -> list[Span]:
+        """Where probes and functions have variables of that name."""
+        return [variable.span for variable in self._variables.values() if variable.name == name]
 
     def declare(self, node: tree.Variable) -> typed.Variable:
         """A new variable in the innermost scope. The n-th declaration at one place is one variable in every round."""

@@ -29,7 +29,8 @@ def _check(t: Typing, node: tree.AttachPoint) -> Target | None:
     if found == wanted and not all(node.parts):
         problem = f"{node.provider} probes must have a name"
     if problem:
-        t.complain(BadAttachPoint(span=node.span, problem=problem))
+        hint = (f"Write self:signal:{SIGNALS[0]}.",) if node.provider == "self" else ()
+        t.complain(BadAttachPoint(span=node.span, problem=problem, help=hint))
         return None
     parts: dict[str, str | int] = {}
     if node.provider == "self":

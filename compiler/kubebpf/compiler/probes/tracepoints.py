@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import BadAttachPoint, CauseUncertain, CauseUnknown, NoSuchField
 from kubebpf.compiler.kernel.view import wildcard
-from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.passes.hints import did_you_mean, fields_hint
 from kubebpf.compiler.passes.members import value_type
 from kubebpf.compiler.probes import common
 from kubebpf.compiler.probes.interrupts import fires_in_interrupts, never_fires_for_its_cause
@@ -81,7 +81,7 @@ def _tracepoint_argument(t: Typing, node: tree.Expr, target: Target, name: str) 
         return typed.Argument(span=node.span, type=U64, access=None)
     found = args.field(name)
     if found is None:
-        help_ = did_you_mean(name, [f.name for f in args.fields])
+        help_ = fields_hint(name, [f.name for f in args.fields])
         what = f"struct _tracepoint_{args.category}_{args.event}"
         return t.bad(node, NoSuchField(span=node.span, type=what, name=name, help=help_, of_kernel=True))
     return typed.Argument(span=node.span, type=value_type(found.type, Space.KERNEL), access=found)

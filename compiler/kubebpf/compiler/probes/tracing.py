@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kubebpf.compiler.complaints.typing import BadAttachPoint, NoSuchField, SeesWholeNode
 from kubebpf.compiler.kernel.btf import Function
-from kubebpf.compiler.passes.hints import did_you_mean
+from kubebpf.compiler.passes.hints import did_you_mean, fields_hint
 from kubebpf.compiler.passes.members import value_type
 from kubebpf.compiler.probes import common
 from kubebpf.compiler.probes.parts import ONLY_CLUSTER, full_text, has_wildcard, missing
@@ -88,7 +88,7 @@ def _argument(t: Typing, node: tree.Expr, target: Target, name: str) -> typed.Ex
         at += words(type_)
     if not function.known:
         return typed.Argument(span=node.span, type=U64, access=None)
-    hint = did_you_mean(name, [p for p, _ in function.params])
+    hint = fields_hint(name, [p for p, _ in function.params])
     return t.bad(node, NoSuchField(span=node.span, type=target.text, name=name, help=hint, of_kernel=True))
 
 

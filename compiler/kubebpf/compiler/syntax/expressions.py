@@ -27,6 +27,9 @@ _CAST_OPERANDS = frozenset({"(", "-", "!", "~", "*", "&", "++", "--"})
 _PLACEHOLDER = tree.Integer(0)  # Stands in trees that have an error anyway.
 
 
+_VALUES = (Kind.NAME, Kind.VARIABLE, Kind.MAP, Kind.STRING, Kind.INTEGER)  # what an argument begins with
+
+
 class ExpressionParser(TypeParser):
     """The part of the grammar that reads expressions."""
 
@@ -213,7 +216,7 @@ class ExpressionParser(TypeParser):
                 break
             if self.token.is_op(")"):
                 self.fail("expression")
-        self.expect(")")
+        self.expect(")", *(("a ',' separates arguments",) if self.token.kind in _VALUES else ()))
         return tree.Call(name, tuple(arguments), name_span, span=self.since(name_span.start))
 
     def _sizeof(self) -> tree.Expr:
