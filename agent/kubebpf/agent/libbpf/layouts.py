@@ -1,7 +1,7 @@
 """How this node's kernel lays out structs and numbers its constants, read from its type information through libbpf.
 
 with KernelTypes() as types:
-    found = composite(types, "struct", "task_struct")
+    found = next(composites(types, "struct", "task_struct"))
     found.size, found.part("comm")                  -> 9792, Place(at=20352, size=128)        in bits
     constants(types, "", ["TASK_COMM_LEN"])         -> {"TASK_COMM_LEN": 16}
 """
@@ -83,8 +83,8 @@ class Composite:
         return None
 
 
-def composite(types: KernelTypes, sort: str, name: str) -> Composite | None:
-    """A struct or union, also by the name of a typedef; None when neither the kernel nor a module that is loaded has it.
+def composites(types: KernelTypes, sort: str, name: str) -> Iterator[Composite]:
+    """The structs or unions of a name, also of a typedef: nearly always one, at once; a further one takes a look at all types.
 
     Args:
         sort: struct, union, typedef.
@@ -93,11 +93,20 @@ def composite(types: KernelTypes, sort: str, name: str) -> Composite | None:
         LibbpfError: the kernel has no type information.
     """
     for btf in types.each():
-        number = int(lib().btf__find_by_name_kind(btf, name.encode(), _KINDS[sort]))
-        plain = _plain(btf, number) if number > 0 else 0
-        if plain and _kind(btf, plain) in (_STRUCT, _UNION):
-            return Composite(btf, plain)
-    return None
+        first = int(lib().btf__find_by_name_kind(btf, name.encode(), _KINDS[sort]))
+        if first <= 0:
+            continue
+        yield from _as_composite(btf, first)
+        for number in range(first + 1, int(lib().btf__type_cnt(btf))):
+            if _kind(btf, number) == _KINDS[sort] and _text(btf, lib().btf__type_by_id(btf, number).name_off) == name:
+                yield from _as_composite(btf, number)
+        return
+
+
+def _as_composite(btf: Any, number: int) -> Iterator[Composite]:
+    plain = _plain(btf, number)
+    if _kind(btf, plain) in (_STRUCT, _UNION):
+        yield Composite(btf, plain)
 
 
 def constants(types: KernelTypes, enum: str, names: Collection[str]) -> dict[str, int]:

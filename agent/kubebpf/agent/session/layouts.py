@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from kubebpf.agent.libbpf.errors import LibbpfError
-from kubebpf.agent.libbpf.layouts import Composite, Place, composite, constants, enumeration
+from kubebpf.agent.libbpf.layouts import Composite, Place, composites, constants, enumeration
 from kubebpf.agent.libbpf.prototypes import prototype
 from kubebpf.agent.libbpf.types import KernelTypes
 from kubebpf.agent.session.alike import STUBS, fields
@@ -61,10 +61,16 @@ def check_layouts(manifest: Manifest, programs: Collection[str], btf: Path | Non
 
 def _composite(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
     what = layout.name if layout.sort == "typedef" else f"{layout.sort} {layout.name}"
-    found = composite(types, layout.sort, layout.name)
-    if found is None:
-        yield KernelFieldError(f"this kernel has no {what}")
-        return
+    told: list[Difference] | None = None
+    for found in composites(types, layout.sort, layout.name):
+        differing = list(_differing(what, layout, found))
+        if not differing:
+            return  # libbpf tries all of one name, too (bpf_core_find_cands)
+        told = told or differing
+    yield from [KernelFieldError(f"this kernel has no {what}")] if told is None else told
+
+
+def _differing(what: str, layout: Layout, found: Composite) -> Iterator[Difference]:
     for part in layout.parts:
         yield from _member(what, part, found)
     if layout.size is not None and layout.size != found.size:
@@ -140,7 +146,7 @@ def _arguments(what: str, layout: Layout, here: dict[str, int]) -> Iterator[Diff
 def _record(layout: Layout, types: KernelTypes, node: Node) -> Iterator[Difference]:
     """Whether the event still has the record that its name was found for; where there is no tracefs, it is believed."""
     event, _, struct = layout.name.partition("=")
-    here, found = _format(event, node), composite(types, "struct", struct)
+    here, found = _format(event, node), next(composites(types, "struct", struct), None)
     for field, _, member in (part.name.partition("=") for part in layout.parts):
         place = found.part(member) if found and here else None
         if place is not None and (field not in here or here[field].at != place.at):
