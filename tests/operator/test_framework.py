@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +12,7 @@ import kopf
 import pytest
 from kopf._cogs.aiokits import aiotoggles
 
-from kubebpf.operator import framework
+from kubebpf.operator import framework, handlers
 
 
 def test_a_failed_watch_starts_everything_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -71,3 +72,10 @@ def test_objects_that_wait_for_an_index_are_woken_once() -> None:
 
     asyncio.run(main())
     assert asked < 20_000
+
+
+def test_no_handler_runs_in_a_thread_of_its_own() -> None:
+    """kopf calls plain functions in threads; a queue that is changed while a task goes through it ends the operator."""
+    made = {name: made for name, made in vars(handlers).items() if name.startswith("index_") or name.endswith("_changed")}
+    assert len(made) >= 8
+    assert [name for name, function in made.items() if not inspect.iscoroutinefunction(function)] == []

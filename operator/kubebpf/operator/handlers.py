@@ -4,6 +4,9 @@
 
 Handlers are doors. There is no create, update or delete handler, no timer and no daemon: kopf therefore adds no finalizer and no
 annotation, and a deletion never waits for the operator.
+
+All of them are coroutines, so that they run in the loop's thread: plain functions kopf calls in threads of its own, and neither
+the queue nor the store may be changed while a task goes through it.
 """
 
 from __future__ import annotations
@@ -87,28 +90,28 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
 
 @kopf.index(*TRACES, id="traces")
 @kopf.index(*CLUSTER_TRACES, id="clustertraces")
-def index_trace(body: kopf.Body, **_: Any) -> dict[str, object]:
+async def index_trace(body: kopf.Body, **_: Any) -> dict[str, object]:
     """Traces by uid."""
     trace = parse_trace(body)
     return {trace.key.uid: trace}
 
 
 @kopf.index(*REPORTS, id="reports")
-def index_report(body: kopf.Body, **_: Any) -> dict[str, object]:
+async def index_report(body: kopf.Body, **_: Any) -> dict[str, object]:
     """Reports by the uid of their trace."""
     report = parse_report(body)
     return {report.trace_uid: report} if report else {}
 
 
 @kopf.index(*NODES, id="nodes")
-def index_node(body: kopf.Body, **_: Any) -> dict[str, object]:
+async def index_node(body: kopf.Body, **_: Any) -> dict[str, object]:
     """Nodes by name."""
     node = parse_node(body)
     return {node.name: node}
 
 
 @kopf.index(*BPF_NODES, id="bpfnodes")
-def index_bpf_node(body: kopf.Body, **_: Any) -> dict[str, object]:
+async def index_bpf_node(body: kopf.Body, **_: Any) -> dict[str, object]:
     """What is known of the nodes' kernels, by name."""
     node = parse_bpf_node(body)
     return {node.name: node}
@@ -116,14 +119,14 @@ def index_bpf_node(body: kopf.Body, **_: Any) -> dict[str, object]:
 
 @kopf.on.event(*TRACES, id="trace_changed")
 @kopf.on.event(*CLUSTER_TRACES, id="cluster_trace_changed")
-def trace_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
+async def trace_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
     """A trace came, changed or went."""
     operator = _operator(memo, indexes, type)
     operator.trace_changed(parse_trace(body), gone=type == "DELETED")
 
 
 @kopf.on.event(*REPORTS, id="report_changed")
-def report_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
+async def report_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
     """A report came, changed or went."""
     operator = _operator(memo, indexes, type)
     if part := report_part(body):
@@ -131,14 +134,14 @@ def report_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes
 
 
 @kopf.on.event(*NODES, id="node_changed")
-def node_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
+async def node_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
     """A node came, changed or went."""
     operator = _operator(memo, indexes, type)
     operator.node_changed(parse_node(body), gone=type == "DELETED")
 
 
 @kopf.on.event(*BPF_NODES, id="bpf_node_changed")
-def bpf_node_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
+async def bpf_node_changed(memo: kopf.Memo, body: kopf.Body, type: str | None, **indexes: Any) -> None:
     """An agent has told of its node's kernel."""
     operator = _operator(memo, indexes, type)
     operator.bpf_node_changed(parse_bpf_node(body), gone=type == "DELETED")
