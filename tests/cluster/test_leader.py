@@ -88,10 +88,10 @@ def test_a_killed_leader_is_replaced_within_fifteen_seconds(replicas: Replicas) 
 
 def test_a_leader_that_ends_hands_the_lease_back(replicas: Replicas) -> None:
     first = replicas.leader()
-    stopped = time.monotonic()
     replicas.processes[first].server.stop()
+    # Nobody had to wait until it expired.
+    assert replicas.lease()["holderIdentity"] != first
     assert replicas.leader(other_than=first) != first
-    assert time.monotonic() - stopped < 7.0
     replicas.processes[first].server.start()
 
 

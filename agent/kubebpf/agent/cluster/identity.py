@@ -62,7 +62,7 @@ class Identities:
         Raises:
             ValueError, TypeError: these are no rows.
         """
-        for id, path, namespace, name, uid, container in rows:
+        for id, path, namespace, name, uid, container in reversed(list(rows)):  # the newest come first
             self._remember(int(id), Cgroup(int(id), self._node, str(path), Pod(namespace, name, uid, container)))
 
     def pod(self, id: int) -> Pod | None:
