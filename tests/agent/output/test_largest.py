@@ -105,6 +105,18 @@ def test_a_node_prints_so_many_keys_of_a_large_map_and_says_so() -> None:
     assert numbers == sorted(numbers) and numbers[0] > numbers[-1] / 2 > 0, "the largest third"
 
 
+@pytest.mark.kernel
+def test_a_map_that_is_emptied_gives_the_same() -> None:
+    with Session(compiled(MAPS)) as session:
+        for name, most in (("@n", 20), ("@last", 100_000), ("@one", 1)):
+            if name != "@one":
+                fill(session, name, 10_000)
+            wanted = largest(session, name, PlainResolver(), most)
+            found = largest(session, name, PlainResolver(), most, empty=True)
+            assert (by_rank(found), found.dropped) == (by_rank(wanted), wanted.dropped)
+            assert not map_state(session, name, PlainResolver()).entries
+
+
 def by_rank(state: MapState) -> list[Entry]:
     return ordered(state)[::-1]
 

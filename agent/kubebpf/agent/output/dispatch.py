@@ -171,8 +171,8 @@ class Dispatcher:
 
     def whole(self, name: str, empty: bool) -> MapState:
         """A map to be printed; `empty`: and cleared."""
-        if self._most and not empty and self.schema(name).max_entries > self._most:
-            return largest(self.session, name, self.resolver, self._most)
+        if self._most and self.schema(name).max_entries > self._most:
+            return largest(self.session, name, self.resolver, self._most, empty)
         return map_state(self.session, name, self.resolver, unset=True, empty=empty)
 
     def schema(self, name: str) -> MapSchema:

@@ -29,8 +29,8 @@ Rows = Callable[[], Iterator[tuple[bytes, Cell]]]
 NamedRows = Callable[[], Iterator[tuple[Key, Cell]]]
 
 
-def largest(session: Session, name: str, resolver: Resolver, most: int) -> MapState:
-    """The `most` largest keys of a map; `dropped` says how many there are beside them.
+def largest(session: Session, name: str, resolver: Resolver, most: int, empty: bool = False) -> MapState:
+    """The `most` largest keys of a map; `dropped` says how many there are beside them. `empty`: and leave it empty.
 
     Raises:
         KeyError: the program has no such map.
@@ -39,14 +39,15 @@ def largest(session: Session, name: str, resolver: Resolver, most: int) -> MapSt
     schema = session.schema(name)
     layout = schema.key
     if layout is None:
-        return of_schema(schema, [Entry((), cell) for _, cell in session.rows(name, resolver)])
+        return of_schema(schema, [Entry((), cell) for _, cell in session.rows(name, resolver, empty)])
     if _distinct(layout):
-        return _of_bytes(schema, layout, session.rows(name, resolver), resolver, most)
+        return _of_bytes(schema, layout, session.rows(name, resolver, empty), resolver, most)
 
     def named() -> Iterator[tuple[Key, Cell]]:
-        return ((key_of(decode(layout, key, resolver)), cell) for key, cell in session.rows(name, resolver))
+        return ((key_of(decode(layout, key, resolver)), cell) for key, cell in session.rows(name, resolver, empty))
 
-    return _of_words(schema, named, most)
+    # What is taken out of the map cannot be read again.
+    return _of_words(schema, named, most, session.schema(name).max_entries if empty else ROOM)
 
 
 def _distinct(layout: Desc) -> bool:

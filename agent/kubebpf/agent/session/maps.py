@@ -22,6 +22,7 @@ from kubebpf.compiler.artifact.manifest import MapSchema
 from kubebpf.compiler.artifact.types import DAggregate
 
 _FIRST = bytes(4)  # the key of an array's only entry
+_TAKEN = 4096  # keys that are emptied before their rows are made
 _FLAG = 8  # bytes of the flag at `set_offset`
 
 
@@ -71,13 +72,24 @@ def drain(schema: MapSchema, source: BpfMap, resolver: Resolver, unset: bool = F
 
     Args, raises: as `read`.
     """
+    return MapState(schema, list(drained(schema, source, resolver, unset)))
+
+
+def drained(schema: MapSchema, source: BpfMap, resolver: Resolver, unset: bool = False) -> Iterator[tuple[bytes, Cell]]:
+    """As `drain`, row by row: of the whole map only the keys are in memory."""
     if schema.set_offset is not None:
         state = read(schema, source, resolver, unset)
         clear(schema, source)
-        return state
-    taken = [(key, value) for key in list(source.keys()) if (value := source.take(key)) is not None]
-    chunk = Chunk(len(taken), b"".join(key for key, _ in taken), b"".join(value for _, value in taken))
-    return MapState(schema, list(_rows(schema, source, chunk, resolver, unset)) if taken else [])
+        yield from state.rows
+        return
+    size = source.info.key_size
+    keys = b"".join(chunk.keys for chunk in source.chunks())
+    for start in range(0, len(keys), size * _TAKEN):
+        some = (keys[at : at + size] for at in range(start, min(start + size * _TAKEN, len(keys)), size))
+        taken = [(key, value) for key in some if (value := source.take(key)) is not None]
+        if taken:
+            chunk = Chunk(len(taken), b"".join(key for key, _ in taken), b"".join(value for _, value in taken))
+            yield from _rows(schema, source, chunk, resolver, unset)
 
 
 def clear(schema: MapSchema, target: BpfMap) -> None:

@@ -374,12 +374,12 @@ class Session:
         schema = self.schema(name)
         return map_state.read(schema, self._held().maps[schema.symbol], resolver, unset)
 
-    def rows(self, name: str, resolver: Resolver) -> Iterator[tuple[bytes, Cell]]:
-        """As `read`, row by row: only a piece of the map is in memory at a time."""
+    def rows(self, name: str, resolver: Resolver, empty: bool = False) -> Iterator[tuple[bytes, Cell]]:
+        """As `read`, or `drain` when it is to be empty, row by row: only a piece of the map is in memory at a time."""
         from kubebpf.agent.session import maps as map_state
 
         schema = self.schema(name)
-        return map_state.rows(schema, self._held().maps[schema.symbol], resolver)
+        return (map_state.drained if empty else map_state.rows)(schema, self._held().maps[schema.symbol], resolver)
 
     def drain(self, name: str, resolver: Resolver, unset: bool = False) -> MapState:
         """As `read` and `clear`, without losing what is counted between the two; see `maps.drain`."""
