@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kubebpf.compiler.passes.typing import Typing
+    from kubebpf.compiler.syntax.span import Span
 
 # How a helper is called, where its name does not tell.
 USAGE = {
@@ -78,12 +79,15 @@ def for_name(t: Typing, name: str) -> tuple[str, ...]:
     return ()
 
 
-def for_variable(t: Typing, name: str) -> tuple[str, ...]:
-    """For a variable that is not there."""
+def for_variable(t: Typing, name: str, span: Span) -> tuple[str, ...]:
+    """For a variable that is not there, at a place that asks for it."""
     if t.is_builtin(name[1:]):
         return (f"{name[1:]} is written without $.",)
     places = t.places_of(name)
-    if any(t.body is not None and t.body.start <= place.start < t.body.end for place in places):
+    here = [place for place in places if t.body is not None and t.body.start <= place.start < t.body.end]
+    if here and all(place.start > span.start for place in here):
+        return ("It gets its first value further down.",)
+    if here:
         return (f"A variable ends with the block that it is first set in: write `let {name};` in front of that block.",)
     if places:
         return (f"Variables end with their probe. What another probe shall see is kept in a map: @{name[1:]}[tid] = …",)

@@ -81,7 +81,7 @@ def variable(t: Typing, node: tree.Variable) -> typed.Expr:
     """`$x`."""
     found = t.lookup(node.name)
     if found is None:
-        near = did_you_mean(node.name, t.visible_variables()) or advice.for_variable(t, node.name)
+        near = did_you_mean(node.name, t.visible_variables()) or advice.for_variable(t, node.name, node.span)
         return t.bad(node, UndefinedVariable(span=node.span, name=node.name, help=near))
     if found.type == VOID:
         t.unresolved = t.unresolved or node.span
