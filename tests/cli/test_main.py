@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kubebpf.compiler.artifact.artifact import Artifact
+from support.doctored import Doctored
+
 KUBEBPF = str(Path(sys.executable).with_name("kubebpf"))
 
 
@@ -131,6 +134,24 @@ def test_compile_for_a_file_that_is_no_btf(tmp_path: Path) -> None:
     done = kubebpf("compile", "--btf", str(file), "-e", "begin { }", "-o", str(tmp_path / "x.o"))
     assert done.returncode == 1
     assert done.stderr.startswith("ERROR: ")
+
+
+@pytest.mark.btf
+def test_another_kernel_is_checked_and_compiled_for(tmp_path: Path) -> None:
+    kernel = Doctored.of_this_kernel()
+    kernel.rename_member("task_struct", "start_time", "born")
+    (tmp_path / "other.btf").write_bytes(kernel.build())
+    new = "tracepoint:syscalls:sys_enter_getppid { @ = max(curtask.born); }"
+    manifest = {"apiVersion": "kubebpf.dev/v1alpha1", "kind": "BpfTrace", "metadata": {"name": "t"}, "spec": {"program": new}}
+    (tmp_path / "t.yaml").write_text(json.dumps(manifest))
+    other = ("--btf", str(tmp_path / "other.btf"))
+    assert kubebpf("check", "-e", new).returncode == 1
+    for words in (("-e", new), (str(tmp_path / "t.yaml"),)):
+        assert kubebpf("check", *other, *words).returncode == 0
+    done = kubebpf("check", *other, "-e", new.replace("born", "start_time"))
+    assert done.returncode == 1 and "field named 'start_time'" in done.stderr
+    assert kubebpf("compile", *other, "-e", new, "-o", str(tmp_path / "x.o")).returncode == 0
+    assert Artifact.read((tmp_path / "x.o").read_bytes()).manifest.attaches
 
 
 def test_an_internal_error_is_one_line_and_says_how_to_see_more() -> None:

@@ -52,13 +52,18 @@ class Nodes:
     def add(self, letter: str, btf: str) -> str:
         name = f"{self.label}-{letter}"
         meta = {"name": name, "labels": {"fleet": self.label}}
-        node = self.cluster.api("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": meta})
+        self.cluster.api("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": meta})
+        self.tell(name, btf)
+        return name
+
+    def tell(self, name: str, btf: str) -> None:
+        """Have a BpfNode for a node."""
+        node = self.cluster.api("GET", f"/api/v1/nodes/{name}")
         owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node["metadata"]["uid"]}
         body = {"apiVersion": "kubebpf.dev/v1alpha1", "kind": "BpfNode", "metadata": {"name": name, "ownerReferences": [owner]}}
         self.cluster.api("POST", f"{GROUP}/bpfnodes", body)
         status = {"kernelRelease": "test", "architecture": "x86_64", "btf": {"digest": btf, "size": 1}}
         self.cluster.api("PATCH", f"{GROUP}/bpfnodes/{name}/status", {"status": status})
-        return name
 
     def asked(self, name: str) -> str:
         spec = self.cluster.api("GET", f"{GROUP}/bpfnodes/{name}").get("spec") or {}
@@ -179,8 +184,16 @@ def test_a_program_that_only_another_kernel_takes(nodes: Nodes, kernels_operator
     time.sleep(4.0)
     assert trace.read()["metadata"]["resourceVersion"] == before
     assert nodes.asked(there) == nodes.asked(twin) == ""
-    # A kernel that no node has any more: its variant goes, the object with it, and the pieces.
     assert nodes.pieces(nodes.other)
+    # What is known of a node may go for a moment.
+    for name in (there, twin):
+        nodes.cluster.api("DELETE", f"{GROUP}/bpfnodes/{name}")
+    time.sleep(3.0)
+    for name in (there, twin):
+        nodes.tell(name, nodes.other)
+    time.sleep(9.0)
+    assert trace.read()["metadata"]["resourceVersion"] == before
+    # A kernel that no node has any more: its variant goes, the object with it, and the pieces.
     for name in (there, twin):
         nodes.cluster.api("DELETE", f"{GROUP}/bpfnodes/{name}")
     trace.wait_for("Compiled", "False", "CompileFailed")

@@ -80,7 +80,7 @@ async def run(**options: Any) -> None:
     wake_less()
     logging.getLogger("asyncio").addFilter(is_worth_a_line)
     for pause in _pauses():
-        if not await _run_once(memo=kopf.Memo(memo), **options):
+        if not await _run_once(memo, **options):
             return
         await asyncio.sleep(pause)
 
@@ -91,7 +91,7 @@ def _pauses() -> Any:
         yield PAUSES[-1]
 
 
-async def _run_once(**options: Any) -> bool:
+async def _run_once(memo: kopf.Memo, **options: Any) -> bool:
     """Whether a watch gave up."""
     stop, failures = asyncio.Event(), list[str]()
 
@@ -104,7 +104,7 @@ async def _run_once(**options: Any) -> bool:
     orchestration = logging.getLogger(ORCHESTRATION)
     orchestration.addFilter(noticing)
     try:
-        await kopf.operator(stop_flag=stop, **options)
+        await kopf.operator(stop_flag=stop, **options | {"memo": kopf.Memo(memo, stop_flag=stop)})
     finally:
         orchestration.removeFilter(noticing)
     return bool(failures)

@@ -84,6 +84,8 @@ def _end_with(task: asyncio.Task[None]) -> None:
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
     """End the operator's own tasks, the compiler's process with them."""
+    if stop_flag := memo.get("stop_flag"):
+        stop_flag.set()  # kopf's task that waits for it is not cancelled, and would be waited for for 5 s
     memo.task.cancel()
     await asyncio.gather(memo.task, return_exceptions=True)
 

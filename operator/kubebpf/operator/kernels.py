@@ -99,6 +99,11 @@ def unfit_nodes(reports: Iterable[Report], generation: int, digest: str) -> set[
     }
 
 
+def is_final(default: Outcome) -> bool:
+    """Whether no kernel takes the program."""
+    return isinstance(default, Refused) and not default.of_kernel and default.reason not in PASSING
+
+
 def choose(
     kernels: Kernels, default: Outcome, own: str, unfit: Set[str] = frozenset(), known: Collection[str] = frozenset()
 ) -> Choice:
@@ -110,8 +115,10 @@ def choose(
         unfit: nodes that cannot run the default object.
         known: kernels that have had objects of their own: they keep them as long as a node has the kernel.
     """
-    if isinstance(default, Refused) and default.reason not in PASSING:
-        wanted = {digest for digest in kernels if digest != own} if default.of_kernel else set()
+    if is_final(default):
+        wanted = set[str]()
+    elif isinstance(default, Refused) and default.of_kernel:
+        wanted = {digest for digest in kernels if digest != own}
     else:
         wanted = {digest for digest, nodes in kernels.items() if digest in known or not unfit.isdisjoint(nodes)}
     # Of equals those that have one already: kernels must not push each other out as nodes come and go.

@@ -20,10 +20,12 @@ from kubebpf.operator.compiling import Answer, Compiled, Compiler
 from kubebpf.operator.kernels import (
     AWAITED_TOO_LONG,
     LEFT_OUT,
+    MOST,
     NONE,
     Kernels,
     Variants,
     choose,
+    is_final,
     kernels_of,
     unfit_nodes,
 )
@@ -39,6 +41,7 @@ from kubebpf.operator.worker import Request
 
 logger = logging.getLogger(__name__)
 
+LINGER = 10.0  # seconds
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 
@@ -98,10 +101,12 @@ class Variation:
         self._uploads, self._views = uploads, views
         self._own, self._patience = own, patience
         self._since: dict[str, tuple[int, dict[str, float]]] = {}
+        self._gone: dict[str, dict[str, float]] = {}
 
     def forget(self, uid: str) -> None:
         """The trace is gone."""
         self._since.pop(uid, None)
+        self._gone.pop(uid, None)
         self._uploads.want(uid, frozenset())
 
     def remembered_refusal(self, trace: Trace) -> Refused | None:
@@ -123,15 +128,17 @@ class Variation:
             # Nothing will run any more, and nodes may come and go.
             self.forget(trace.key.uid)
             return Variants(kernels, known_variants(trace)), False, None
-        known = {digest: found for digest, found in known_variants(trace).items() if digest in kernels}
+        known = known_variants(trace)
         digest = ask.default.digest if isinstance(ask.default, Artifact) else ""
         unfit = unfit_nodes(self._store.reports_of(trace.key.uid), trace.generation, digest) if digest else set()
         choice = choose(kernels, ask.default, self._own, unfit, known.keys())
-        if not choice.chosen:
+        lingering, again = self._lingering(trace, {} if is_final(ask.default) else known, kernels, MOST - len(choice.chosen))
+        if not choice.chosen and not lingering:
             self.forget(trace.key.uid)
             return (replace(NONE, kernels=kernels), False, None)
         stored = False
         found: dict[str, Found] = dict.fromkeys(choice.left_out, LEFT_OUT)
+        found |= {kernel: self._signed(ask, one) if self._is_whole(trace, one) else one for kernel, one in lingering.items()}
         missing: set[str] = set()
         for kernel in choice.chosen:
             one = known.get(kernel)
@@ -145,8 +152,21 @@ class Variation:
             # What a status says and no key has signed is never signed: whoever wrote it may not be this operator.
             found[kernel] = await self._stored(ask, answer) or one
         self._uploads.want(trace.key.uid, frozenset(missing))
-        variants, again = self._patiently(trace, kernels, found)
-        return variants, stored, again
+        variants, sooner = self._patiently(trace, {kernel: () for kernel in lingering} | dict(kernels), found)
+        return variants, stored, min((seconds for seconds in (sooner, again) if seconds is not None), default=None)
+
+    def _lingering(
+        self, trace: Trace, known: Mapping[str, Artifact], kernels: Kernels, most: int
+    ) -> tuple[dict[str, Artifact], float | None]:
+        """Variants for kernels that no node seems to have: kept for a moment, because what is known of the nodes may come and go
+        with a watch. With it the seconds until one of them goes."""
+        now, before = time.monotonic(), self._gone.pop(trace.key.uid, {})
+        gone = {kernel: before.get(kernel, now) for kernel in known if kernel not in kernels}
+        left = {kernel: since + LINGER - now for kernel, since in sorted(gone.items()) if since + LINGER > now}
+        if gone:
+            self._gone[trace.key.uid] = gone
+        kept = dict(list(left.items())[:most])
+        return {kernel: known[kernel] for kernel in kept}, min(kept.values(), default=None)
 
     def _is_whole(self, trace: Trace, one: Artifact) -> bool:
         """Whether a variant of the status is stored and signed by us."""
