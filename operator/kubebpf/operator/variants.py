@@ -152,7 +152,7 @@ class Variation:
             # What a status says and no key has signed is never signed: whoever wrote it may not be this operator.
             found[kernel] = await self._stored(ask, answer) or one
         self._uploads.want(trace.key.uid, frozenset(missing))
-        variants, sooner = self._patiently(trace, {kernel: () for kernel in lingering} | dict(kernels), found)
+        variants, sooner = self._patiently(trace, dict.fromkeys(lingering, ()) | dict(kernels), found)
         return variants, stored, min((seconds for seconds in (sooner, again) if seconds is not None), default=None)
 
     def _lingering(
