@@ -66,7 +66,7 @@ def test_three_nodes_are_described_once(cluster: ControlPlane, system: System, p
     names = [pods.node(f"{fleet()}-{n}") for n in range(3)]
     with Agents(cluster, system.agent) as agents:
         agents.start(names[0])
-        agents.start(names[1])
+        former = agents.start(names[1])
         agents.start(names[2], btf=_other_types(cluster.folder))
         found = [told(cluster, name) for name in names]
         _check_facts(found[0]["status"])
@@ -75,7 +75,7 @@ def test_three_nodes_are_described_once(cluster: ControlPlane, system: System, p
         (owner,) = found[0]["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["name"], owner["uid"]) == ("Node", names[0], node["metadata"]["uid"])
         # Nothing is written while nothing changes, and nothing by the next agent either.
-        agents.start(names[1]).stop()
+        former.stop()
         again = agents.start(names[1])
         eventually(lambda: "kernel " in again.tail(50), what="its look around")
         time.sleep(2)
