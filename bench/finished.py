@@ -140,14 +140,17 @@ def main() -> None:
     asked = options.parse_args()
     with ControlPlane(crds=[REPOSITORY / "crds"]) as cluster:
         system = install(cluster)
-        rows = operator_with(cluster, system, asked.traces) if asked.traces else []
+        print(f"{asked.traces} and {asked.agent} ended traces; a report of the former has {_report_bytes()} bytes")
+        if asked.traces:
+            _print(operator_with(cluster, system, asked.traces))
         if asked.agent:
-            rows += agent_with(cluster, system, asked.agent)
-    print(
-        f"{asked.traces} and {asked.agent} ended traces; load average {os.getloadavg()[0]:.1f}; a report {_report_bytes()} bytes"
-    )
+            _print(agent_with(cluster, system, asked.agent))
+
+
+def _print(rows: Rows) -> None:
     for what, value in rows:
         print(f"| {what} | {value} |")
+    print(f"load average {os.getloadavg()[0]:.1f}", flush=True)
 
 
 def _report_bytes() -> int:
