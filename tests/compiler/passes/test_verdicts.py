@@ -43,6 +43,10 @@ ACCEPTED = {
     "strings have an address": """
         begin { $t = (int32*)comm; $t = $t + 1; print(*$t); }
     """,
+    "a literal without its first characters, either way round": """
+        begin { print(1 + "abc"); print("abc" + 1); }
+        begin { str($1) && "foo" }
+    """,
     "every program has the library": """
         import "stdlib"; begin { }
     """,
@@ -86,6 +90,10 @@ REFUSED = {
         begin { print((int8[1])300); }
         begin { return 1 == 1; }
         begin { @ = tseries(1, 1s, 5, ""); }
+    """,
+    "the kernel is not told what it prints": """
+        begin { debugf("%d", "a"); }
+        begin { debugf("%s", 1); }
     """,
     "no type holds both": """
         begin { print(-1 == 0xffffffffffffffff); }

@@ -10,13 +10,13 @@ from kubebpf.compiler.builtins.record import Builtin
 from kubebpf.compiler.builtins.shapes import call, integer, literal_string, wrong_argument
 from kubebpf.compiler.builtins.tables import SIGNALS, signal_number
 from kubebpf.compiler.complaints.helpers import NegativeLength, UnknownSignal
-from kubebpf.compiler.complaints.typing import FormatCount, WrongArgument, WrongProbe
+from kubebpf.compiler.complaints.typing import FormatCount, FormatMismatch, WrongArgument, WrongProbe
 from kubebpf.compiler.emit.helpers import Helper
 from kubebpf.compiler.emit.ir import Operand, const
 from kubebpf.compiler.passes.conversions import convert, is_integer
 from kubebpf.compiler.syntax import tree
 from kubebpf.compiler.types import typed
-from kubebpf.compiler.types.model import BOOL, U32, U64, VOID
+from kubebpf.compiler.types.model import BOOL, U32, U64, VOID, String
 from kubebpf.compiler.types.promote import is_scalar
 
 if TYPE_CHECKING:
@@ -100,10 +100,16 @@ def _check_debugf(t: Typing, node: tree.Call) -> typed.Expr:
     values = tuple(t.value(a) for a in node.arguments[1:])
     if format_ is None or any(isinstance(v, typed.Bad) for v in values):
         return t.bad(node)
-    wanted = len(conversions(format_))
-    if wanted != len(values):
-        problem = "not enough arguments" if len(values) < wanted else "too many arguments"
-        return t.bad(node, FormatCount(span=node.span, problem=problem, found=len(values), wanted=wanted))
+    specs = conversions(format_)
+    if len(specs) != len(values):
+        problem = "not enough arguments" if len(values) < len(specs) else "too many arguments"
+        return t.bad(node, FormatCount(span=node.span, problem=problem, found=len(values), wanted=len(specs)))
+    for spec, value in zip(specs, values, strict=True):
+        # The kernel is told nothing of the types: it would take a number for an address, and print an address as a number.
+        if spec.endswith("s") != isinstance(value.type, String):
+            wanted, found = "string" if spec.endswith("s") else "integer", str(value.type)
+            complaint = FormatMismatch(span=value.span, name=node.name, conversion=spec[1:], wanted=wanted, found=found)
+            return t.bad(node, complaint)
     return call(t, node, VOID, values, format_)
 
 

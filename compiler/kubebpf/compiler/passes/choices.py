@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 def condition(t: Typing, node: tree.Expr) -> typed.Expr:
     """An expression in a place that asks for true or false."""
     value = decay(t.expr(node))
-    if isinstance(value, typed.Bad) or (has_truth(value) and aggregate_of(value) is None) or _given_text(t, value):
+    if isinstance(value, typed.Bad) or (has_truth(value) and aggregate_of(value) is None) or is_given_text(value):
         return value
     return t.bad(node, BadCondition(span=node.span, type=type_name(value), help=_comparison(value)))
 
 
-def _given_text(t: Typing, value: typed.Expr) -> bool:
+def is_given_text(value: typed.Expr) -> bool:
     """`str($1)` is known to be empty or not before the program starts."""
     return isinstance(value, typed.LoadTime) and isinstance(value.type, String)
 

@@ -205,6 +205,8 @@ def binary_of(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: type
         return members.pointer_arithmetic(t, node, op, left, right)
     if isinstance(left, typed.Text) and op == "+":
         return _text_plus(t, node, left, right)
+    if isinstance(right, typed.Text) and isinstance(left, typed.Constant) and op == "+":
+        return _text_plus(t, node, right, left)
     return arithmetic(t, node, op, left, right)
 
 
@@ -247,7 +249,7 @@ def _text_plus(t: Typing, node: tree.Node, left: typed.Text, right: typed.Expr) 
 
 def _logical(t: Typing, node: tree.Node, op: str, left: typed.Expr, right: typed.Expr) -> typed.Expr:
     for operand in (left, right):
-        if not has_truth(operand):
+        if not has_truth(operand) and not choices.is_given_text(operand):
             return t.bad(node, OperatorUnusable(span=node.span, op=op, type=str(operand.type)))
     return typed.Logical(span=node.span, type=BOOL, op=op, left=left, right=right)
 
