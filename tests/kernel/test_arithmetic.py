@@ -94,7 +94,7 @@ EXPRESSIONS: tuple[tuple[str, Value], ...] = (
     ('$text != "hello, world"', True),
     ("$text == $text", True),
     ("$text[1]", ord("e")),
-    ('$text ? "yes" : "no"', "yes"),
+    ('$text != "" ? "yes" : "no"', "yes"),
     # sizes
     ("sizeof($byte)", 1),
     ("sizeof((1, $text))", 7),
