@@ -137,7 +137,7 @@ def test_functions() -> None:
 def test_context_and_large_values_in_loops() -> None:
     """args and strings in loops of a program that has to spare its stack."""
     many = " ".join(f"$s{i} = str(0, 64); $v{i} = nsecs;" for i in range(12))
-    used = " ".join(f"@[$s{i}, {i} + $i] = avg($v{i} > 0);" for i in range(12))
+    used = " ".join(f"@[$s{i}, {i} + $i] = avg((int64)($v{i} > 0));" for i in range(12))
     loops = f"for ($i : 0..2) {{ $j = 0; while ($j++ < 2) {{ {used} @p[$nr] = count(); }} }}"
     body = f"$nr = args.__syscall_nr; {loops} $k = 0; while ($k++ < 3) {{ @a[args.__syscall_nr] = count(); }}"
     with running(f"tracepoint:syscalls:sys_enter_getppid /pid == {os.getpid()}/ {{ {many} {body} }}") as session:
