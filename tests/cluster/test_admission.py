@@ -116,8 +116,9 @@ def test_unsafe_helpers_need_the_verb(webhook: OperatorProcess, tenant: Tenant) 
     assert review["user"] == f"system:serviceaccount:{tenant.namespace}:tenant"
 
     def granted() -> bool:
-        artifact = tenant.cluster.api("GET", f"{GROUP}/namespaces/{tenant.namespace}/bpftraces/t")["status"]["artifact"]
-        return artifact["unsafe"] is True and bool(artifact["signature"])
+        status = tenant.cluster.api("GET", f"{GROUP}/namespaces/{tenant.namespace}/bpftraces/t").get("status") or {}
+        artifact = status.get("artifact") or {}
+        return artifact.get("unsafe") is True and bool(artifact["signature"])
 
     eventually(granted, what="the grant")
 

@@ -68,7 +68,7 @@ class NodeKeeper:
         self._watch = Watch(api, Resource("bpfnodes", NODES, {"fieldSelector": f"metadata.name={node}"}), self._take)
         self._changed = threading.Condition()
         self._uid = ""
-        self._listed = self._stopping = False
+        self._listed = self._stopping = self._news = False
         self._stored: Object | None = None
         self._facts: Facts | None = None
         self._attributed: Feature | None = None
@@ -87,7 +87,7 @@ class NodeKeeper:
         """The Node's uid; "" while there is no Node."""
         if uid != self._uid:
             with self._changed:
-                self._uid = uid
+                self._uid, self._news = uid, True
                 self._changed.notify()
 
     def stop(self) -> None:
@@ -107,6 +107,7 @@ class NodeKeeper:
                     self._stored = obj
                 case Removed(object=obj) if not _older(obj, self._stored):
                     self._stored = None
+            self._news = True
             self._changed.notify()
 
     # -- the thread
@@ -130,14 +131,14 @@ class NodeKeeper:
         return self._backoff.next()
 
     def _sleep(self, seconds: float) -> None:
+        # What comes during a step is news for the next one.
         with self._changed:
-            if not self._stopping:
-                self._changed.wait(seconds)
+            self._changed.wait_for(lambda: self._news or self._stopping, seconds)
 
     def _step(self) -> float:
         """Do what is to be done. Returns the seconds to the next look, if nothing happens before."""
         with self._changed:
-            uid, listed, stored = self._uid, self._listed, self._stored
+            uid, listed, stored, self._news = self._uid, self._listed, self._stored, False
         if not uid or not listed:
             return self._look_seconds
         status = self._status()
