@@ -7,8 +7,8 @@ And a trace as a person applies and reads it:
     world.calls(100, 200)
     trace.results(lambda maps: scalar(maps, "@all") == 300)
 
-All agents share this machine's kernel: a ClusterBpfTrace without a scope counts every event once an agent. Exact numbers are asserted of
-traces of pods only, whose events belong to one node.
+All agents share this machine's kernel: a ClusterBpfTrace without a scope counts every event once an agent. Exact numbers are
+asserted of traces of pods only, whose events belong to one node.
 """
 
 from __future__ import annotations
