@@ -59,6 +59,8 @@ class Metrics(Collector):
         self._node, self._limit = node, limit
         self._lock = threading.Lock()
         self._shown: dict[Uid, Shown] = {}
+        self._info = InfoMetricFamily("kubebpf_agent", "The agent.", labels=["node"])
+        self._info.add_metric([node], {"version": version("kubebpf")})
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(self)
@@ -104,9 +106,7 @@ class Metrics(Collector):
         """Everything, as it stands."""
         with self._lock:
             shown = list(self._shown.values())
-        info = InfoMetricFamily("kubebpf_agent", "The agent.", labels=["node"])
-        info.add_metric([self._node], {"version": version("kubebpf")})
-        yield info
+        yield self._info
         yield from self._of_traces(shown)
         yield from self._of_maps(shown)
 
