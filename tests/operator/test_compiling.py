@@ -16,6 +16,7 @@ from kubebpf.operator.compiling import Answer, Compiled, Compiler
 from kubebpf.operator.config import CompileLimits, Config
 from kubebpf.operator.outcome import Refused
 from kubebpf.operator.worker import Request, Worker, WorkerError
+from support.compilers import beside
 
 pytestmark = pytest.mark.btf
 
@@ -33,7 +34,6 @@ def with_compiler(config: Config, use: Callable[[Callable[[Request], Awaitable[A
     async def main() -> None:
         woken = asyncio.Event()
         compiler = Compiler(config, lambda uid: woken.set())
-        task = asyncio.create_task(compiler.run())
 
         async def ask(request: Request) -> Answer:
             while (answer := compiler.ask("uid", request)) is None:
@@ -41,11 +41,7 @@ def with_compiler(config: Config, use: Callable[[Callable[[Request], Awaitable[A
                 await asyncio.wait_for(woken.wait(), 60)
             return answer
 
-        try:
-            await use(ask)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await beside(compiler, use(ask))
 
     asyncio.run(main())
 

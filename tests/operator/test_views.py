@@ -20,6 +20,7 @@ from kubebpf.operator.outcome import USELESS, Refused
 from kubebpf.operator.views import TYPES_LIMIT, UploadError, Views, read_types
 from kubebpf.operator.worker import Request, Worker, WorkerError
 from support.btfwriter import BtfWriter
+from support.compilers import beside
 from support.doctored import Doctored
 
 pytestmark = pytest.mark.btf
@@ -48,18 +49,13 @@ def upload(views: Views, data: bytes, digest: str = "") -> str:
 def with_compiler(views: Views, use: Callable[[Callable[..., Awaitable[Answer]]], Awaitable[None]], **limits: float) -> None:
     async def main() -> None:
         compiler = Compiler(Config("test", limits=CompileLimits(**limits)), lambda uid: None, views)  # type: ignore[arg-type]
-        task = asyncio.create_task(compiler.run())
 
         async def ask(text: str, view: str = "") -> Answer:
             answer = await compiler.wait(Request(text, scoped=False, unsafe=False, view=view), 60)
             assert answer is not None
             return answer
 
-        try:
-            await use(ask)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await beside(compiler, use(ask))
 
     asyncio.run(main())
 
